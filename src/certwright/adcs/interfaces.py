@@ -1,0 +1,169 @@
+"""The one door: [MS-WCCE] ICertRequestD and ICertRequestD2, [MS-ICPR]; [MS-CSRA] ICertAdminD, ICertAdminD2.
+
+Identity belongs to the connection: `connectors.registry.connect(config, requester)` binds the caller once, no
+method takes it again. A decision is a `Response`; a failure before a request ID exists raises `AdcsError`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum, IntFlag
+from typing import Protocol
+
+from certwright.adcs.properties import CaProperty, PropertyValue
+from certwright.adcs.request import NO_ATTRIBUTES, RequestAttributes, RequestFlags, Response
+from certwright.adcs.roles import RevocationReason
+
+Row = Mapping[str, object]
+
+
+class CertRequest(Protocol):
+    """One CA, reached as one requester."""
+
+    @property
+    def config(self) -> str:
+        r"""CA configuration string, `host.domain\CA common name`."""
+
+    def submit(
+        self,
+        request: bytes,
+        attributes: RequestAttributes = NO_ATTRIBUTES,
+        flags: RequestFlags = RequestFlags.DETECT,
+    ) -> Response:
+        """Hand in a request (DER) and get the decision, durable before it is returned."""
+
+    def retrieve(self, request_id: int | None = None, *, serial_number: str | None = None) -> Response:
+        """Ask for an earlier request. Raises `NoSuchRequest` for unknown ones and other people's."""
+
+    def ca_property(self, prop: CaProperty, index: int = 0) -> PropertyValue:
+        """Read a CA property."""
+
+
+class AsyncCertRequest(Protocol):
+    """The same door for callers on an event loop: same meaning, same errors."""
+
+    @property
+    def config(self) -> str: ...
+
+    async def submit(
+        self,
+        request: bytes,
+        attributes: RequestAttributes = NO_ATTRIBUTES,
+        flags: RequestFlags = RequestFlags.DETECT,
+    ) -> Response: ...
+
+    async def retrieve(self, request_id: int | None = None, *, serial_number: str | None = None) -> Response: ...
+
+    async def ca_property(self, prop: CaProperty, index: int = 0) -> PropertyValue: ...
+
+
+class CrlKind(IntFlag):
+    BASE = 1
+    DELTA = 2
+    BASE_AND_DELTA = 3
+
+
+class Table(Enum):
+    """Views of the CA database, as the MMC names them."""
+
+    REQUESTS = "requests"  # every request row, with its certificate's columns
+    REVOKED_CERTIFICATES = "revoked certificates"
+    ISSUED_CERTIFICATES = "issued certificates"
+    PENDING_REQUESTS = "pending requests"
+    FAILED_REQUESTS = "failed requests"
+    CRLS = "crls"
+
+
+class Comparison(Enum):
+    """Restriction operators. [MS-CSRA] 2.2.1.5."""
+
+    EQUAL = "="
+    LESS = "<"
+    LESS_OR_EQUAL = "<="
+    GREATER_OR_EQUAL = ">="
+    GREATER = ">"
+
+
+@dataclass(frozen=True, slots=True)
+class Restriction:
+    column: str
+    comparison: Comparison
+    value: int | str
+
+
+@dataclass(frozen=True, slots=True)
+class Sort:
+    column: str
+    descending: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PreviewField:
+    """One field of a certificate as asked for and as it would be issued."""
+
+    name: str
+    requested: str
+    issued: str
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One policy rule and how it came out."""
+
+    rule: str
+    passed: bool
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What issuing a request now would sign. `fingerprint` changes when that would change."""
+
+    request_id: int
+    fields: tuple[PreviewField, ...]
+    checks: tuple[Check, ...]
+    fingerprint: str
+    would_issue: bool
+
+
+class CertAdmin(Protocol):
+    """One CA, administered as one officer. Rights are checked inside the CA, for every call."""
+
+    def resubmit(self, request_id: int, *, fingerprint: str | None = None) -> Response:
+        """Issue a pending request: policy runs again, past the approval step.
+
+        With `fingerprint`, refuses when the preview it was taken from would differ now.
+        """
+
+    def deny(self, request_id: int, reason: str = "") -> None: ...
+
+    def preview(self, request_id: int) -> Preview: ...
+
+    def revoke(self, serial_number: str, reason: RevocationReason, effective: datetime | None = None) -> None: ...
+
+    def publish_crls(self, kind: CrlKind = CrlKind.BASE_AND_DELTA) -> None: ...
+
+    def view(
+        self,
+        table: Table,
+        where: Sequence[Restriction] = (),
+        columns: Sequence[str] = (),
+        sort: Sort | None = None,
+        limit: int | None = None,
+    ) -> Iterator[Row]:
+        """Rows of a table; no columns named means the usual ones of that table."""
+
+    def request_row(self, request_id: int) -> Row:
+        """Everything stored of one request, the raw request and certificate (DER) included."""
+
+    def set_attributes(self, request_id: int, attributes: RequestAttributes) -> None: ...
+
+    def set_extension(self, request_id: int, oid: str, value: bytes, critical: bool) -> None: ...
+
+    def configuration(self) -> Mapping[str, str]:
+        """The CA's settings as text. [MS-CSRA] 3.1.4.2.10 (GetConfigEntry)."""
+
+    def set_configuration(self, changes: Mapping[str, str]) -> None:
+        """Change settings, all or none. [MS-CSRA] 3.1.4.2.11 (SetConfigEntry)."""

@@ -1,0 +1,161 @@
+r"""Names that clients send, the accounts they mean, and the one place where a credential is compared.
+
+Every comparison is throttled here, whatever the mechanism, and every refusal counted; nobody else calls
+`verify_password` or `nt_hash`. Forms of a name: `DOMAIN\name` with the NetBIOS or DNS name of the domain, `name`,
+`name@suffix` ([MS-NLMP] 3.2.5.1.2; [MS-ADTS] 5.1.1.1.1).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+from certwright.auth.mechanism import Refused
+from certwright.auth.throttle import Throttle
+from certwright.directory.base import LogonDirectory, LogonRefused, Principal, PrincipalKind
+
+MAX_NAME: Final = 256
+"""Longest account or domain name looked up, in characters: what sAMAccountName and DNS allow."""
+MAX_CHECKS: Final = 2
+"""Password hashes computed at a time: each fills a core and tens of MiB of memory."""
+MAX_WAITING: Final = 64
+"""Password checks that may wait for their turn; more are answered 503."""
+
+_GUEST: Final = "-501"  # RID of the Guest account, [MS-DTYP] 2.4.2.4
+_T = TypeVar("_T")
+
+
+class Overloaded(Exception):
+    """So many passwords wait to be checked that no more are taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Account:
+    """Whom a name means. `key` is what failures are counted under: the SID, however the name was spelled."""
+
+    spelled: str
+    lookup: str
+    key: str
+
+
+class Accounts:
+    """The accounts of one directory, for one process."""
+
+    def __init__(self, directory: LogonDirectory, throttle: Throttle, pool: Executor) -> None:
+        self._directory = directory
+        self._throttle = throttle
+        self._pool = pool
+        self._slots = asyncio.Semaphore(MAX_CHECKS)
+        self._waiting = 0
+
+    @property
+    def directory(self) -> LogonDirectory:
+        return self._directory
+
+    def prove_nt_hash(self, domain: str, user: str, peer: str, proves: Callable[[bytes], bool]) -> Principal:
+        """The account, if `proves` says that the client knows its NT hash. Costs microseconds, blocks nobody.
+
+        Raises:
+            Refused: it does not, there is no such account, it may not use NTLM, or too many attempts failed.
+        """
+        account = self._find(domain, user)
+        self._require_patience(account, peer)
+        try:
+            principal, nt_hash = self._directory.nt_hash(account.lookup)
+            reason = _why_unfit(principal)
+        except LogonRefused as refused:
+            principal, nt_hash, reason = None, secrets.token_bytes(16), refused.reason.value
+        proved = proves(nt_hash)  # for nobody's hash too, so that the time taken does not tell who exists
+        if principal is None or reason or not proved:
+            self._throttle.failed(account.key, peer)
+            raise Refused(reason or "wrong password", account.spelled)
+        return principal
+
+    def note_success(self, principal: Principal, peer: str) -> None:
+        """Say that a logon is complete: forget the account's failures from this address.
+
+        Apart from the proof, because a right proof may be somebody else's, passed on (`auth.channel_binding`).
+        """
+        self._throttle.succeeded(principal.sid, peer)
+
+    async def check_password(self, domain: str, user: str, password: str, peer: str) -> Principal:
+        """The account, if the password is right. The hash is computed in the pool, at most `MAX_CHECKS` at a time.
+
+        Raises:
+            Refused: it is wrong, there is no such account, or too many attempts failed.
+            Overloaded: too many wait already.
+        """
+        account = self._find(domain, user)
+        self._require_patience(account, peer)
+
+        def check() -> Principal:
+            self._require_patience(account, peer)  # others may have failed while this one waited
+            try:
+                principal = self._directory.verify_password(account.lookup, password)
+                reason = _why_unfit(principal)
+            except LogonRefused as refused:
+                self._throttle.failed(account.key, peer)
+                raise Refused(refused.reason.value, account.spelled) from None
+            if reason:
+                self._throttle.failed(account.key, peer)
+                raise Refused(reason, account.spelled)
+            self.note_success(principal, peer)
+            return principal
+
+        return await self._in_pool(check)
+
+    async def _in_pool(self, check: Callable[[], _T]) -> _T:
+        """Run in the pool. A slot is held until the work is done, even if the client no longer waits for it."""
+        if self._waiting >= MAX_WAITING:
+            raise Overloaded
+        self._waiting += 1
+        try:
+            await self._slots.acquire()
+        finally:
+            self._waiting -= 1
+        try:
+            work = asyncio.get_running_loop().run_in_executor(self._pool, check)
+        except BaseException:
+            self._slots.release()
+            raise
+        work.add_done_callback(lambda _: self._slots.release())
+        return await asyncio.shield(work)
+
+    def _find(self, domain: str, user: str) -> _Account:
+        """The account a client's two names mean; one that is not there gets a name nobody has.
+
+        Raises:
+            Refused: the names cannot be those of an account.
+        """
+        spelled = f"{domain}\\{user}" if domain else user
+        if not user or max(len(user), len(domain)) > MAX_NAME or "\\" in user or not spelled.isprintable():
+            raise Refused("the name cannot be an account's", spelled[:MAX_NAME])
+        ours = self._directory.domain
+        own_names = (ours.netbios_name.lower(), ours.dns_name.lower())
+        lookup = spelled
+        if not domain and "@" in user:
+            name, _, suffix = user.rpartition("@")
+            if self._directory.principal(user) is None and suffix.lower() in own_names:
+                lookup = f"{ours.netbios_name}\\{name}"
+        elif not domain or domain.lower() in own_names:
+            lookup = f"{ours.netbios_name}\\{user}"
+        principal = self._directory.principal(lookup)
+        return _Account(spelled, lookup, lookup.lower() if principal is None else principal.sid)
+
+    def _require_patience(self, account: _Account, peer: str) -> None:
+        wait = self._throttle.wait(account.key, peer)
+        if wait > 0.0:
+            raise Refused("too many failed attempts: not checked", account.spelled, retry_after=wait)
+
+
+def _why_unfit(principal: Principal) -> str:
+    """Why an account that proved itself may not log on all the same; empty when it may."""
+    if principal.kind is PrincipalKind.GROUP:
+        return "a group cannot log on"
+    if principal.sid.endswith(_GUEST):
+        return "Guest cannot log on"
+    return "" if principal.enabled else "account disabled"

@@ -1,0 +1,375 @@
+"""The CA's own settings: what the registry holds on Windows, validated at the border. [MS-CSRA] 3.1.1.10.
+
+Every setting is a key in kebab-case with a text for people and a typed value for the engine. A CA's row keeps the
+texts that differ from the default. `SETTINGS` documents every key; nothing else may be set.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from types import MappingProxyType
+from typing import Any, Final
+
+from certwright.adcs.errors import ConfigurationError
+from certwright.adcs.properties import CaType
+from certwright.ca.database import CaCertificateRecord, CaRecord
+from certwright.ca.periods import Period
+from certwright.ca.urls import IssuanceUrls, UrlVariables, parse_urls
+from certwright.pki.general_names import is_host_name
+
+DEFAULT_SECURITY: Final = "O:BAG:BAD:(A;;0xf;;;BA)(A;;0xf;;;DA)(A;;0xf;;;EA)(A;;0x200;;;AU)"
+"""Administrators hold every role, authenticated users may enroll. [MS-CSRA] 3.1.1.7. Masks: `CaAccess`."""
+
+MAX_TEXT: Final = 16_384
+
+MAX_SKEW: Final = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One key: what it means, what it is when nobody set it, and how its text is read and written."""
+
+    key: str
+    default: str
+    meaning: str  # for `certwright ca show`
+    read: Callable[[str], object]  # raises ValueError with what would be accepted
+    write: Callable[[Any], str] = str
+
+    @property
+    def attribute(self) -> str:
+        """Name of the field of `CaConfiguration`."""
+        return self.key.replace("-", "_")
+
+
+# -- how values are read ---------------------------------------------------------------------------------------------
+
+
+def _switch(text: str) -> bool:
+    match text.strip().lower():
+        case "on" | "yes" | "true" | "1":
+            return True
+        case "off" | "no" | "false" | "0":
+            return False
+    raise ValueError(f"{text!r} is neither on nor off")
+
+
+def _on_off(value: bool) -> str:
+    return "on" if value else "off"
+
+
+def _choice(*allowed: str) -> Callable[[str], str]:
+    def read(text: str) -> str:
+        word = text.strip().lower()
+        if word not in allowed:
+            raise ValueError(f"{text!r} is none of {', '.join(allowed)}")
+        return word
+
+    return read
+
+
+def _period(*, most: timedelta | None = None, zero: bool = False) -> Callable[[str], Period]:
+    def read(text: str) -> Period:
+        period = Period.parse(text)
+        if not period.count and not zero:
+            raise ValueError("it must be longer than nothing")
+        if most is not None and period.longest > most:
+            raise ValueError(f"{text!r} is too long: at most {int(most / timedelta(hours=1))} hours are possible")
+        return period
+
+    return read
+
+
+def _optional_period(text: str) -> Period | None:
+    """None is worked out; so is a period of nothing, as on Windows (CRLOverlapUnits 0)."""
+    period = None if text.strip().lower() in ("", "auto") else Period.parse(text)
+    return period if period is not None and period.count else None
+
+
+def _host(text: str) -> str:
+    name = text.strip().rstrip(".").lower()
+    if name and not is_host_name(name):
+        raise ValueError(f"{text!r} is no DNS host name, such as ca.corp.example")
+    return name
+
+
+def _sddl(text: str) -> str:
+    """The shape only: names in it are resolved by whoever knows the domain."""
+    sddl = text.strip()
+    if "D:" not in sddl:
+        raise ValueError("a security descriptor in SDDL needs a DACL, such as D:(A;;0x3;;;BA)(A;;0x200;;;AU)")
+    return sddl
+
+
+def _distinguished_name(text: str) -> str:
+    name = text.strip()
+    if name and "=" not in name:
+        raise ValueError(f"{text!r} is no distinguished name, such as DC=corp,DC=example")
+    return name
+
+
+def _url_setting(key: str, default: str, meaning: str) -> Setting:
+    return Setting(key, default, meaning, _urls, lambda urls: " ".join(urls) or _NO_URLS)
+
+
+def _urls(text: str) -> tuple[str, ...]:
+    return () if text.strip().lower() == _NO_URLS else parse_urls(text)
+
+
+_NO_URLS: Final = "none"
+
+
+SETTINGS: Final[Mapping[str, Setting]] = MappingProxyType(
+    {
+        setting.key: setting
+        for setting in (
+            Setting(
+                "dns-name",
+                "",
+                "DNS name of the server this CA runs on: %1 in URLs and file names, and the host in its"
+                " configuration string.",
+                _host,
+            ),
+            Setting(
+                "directory-dn",
+                "",
+                "Distinguished name of the domain, for LDAP URLs: %5, and %6 for its configuration container.",
+                _distinguished_name,
+            ),
+            Setting(
+                "validity-period",
+                "2 years",
+                "Longest validity of an issued certificate, counted from now, whatever its template allows.",
+                _period(),
+            ),
+            Setting(
+                "clock-skew",
+                "10 minutes",
+                "How far certificates and CRLs are dated back, for clients whose clock is behind; at most a day.",
+                _period(most=MAX_SKEW, zero=True),
+            ),
+            Setting("crl-period", "1 weeks", "Time from one base CRL to the next.", _period()),
+            Setting(
+                "crl-overlap",
+                "auto",
+                "How much longer than its period a CRL stays valid, for publication to fail in and be mended; auto is"
+                " a tenth of the period, at most 12 hours.",
+                _optional_period,
+                lambda period: "auto" if period is None else str(period),
+            ),
+            _url_setting(
+                "cdp-urls",
+                "http://%1/CertEnroll/%3%8%9.crl",
+                "Where issued certificates say the CRL lies; blanks separate several URLs, none means none. %1 is the"
+                " DNS name, %3 the CA's name, %8 the number of its key, %9 a + for delta CRLs; %% a percent sign.",
+            ),
+            _url_setting(
+                "aia-urls",
+                "http://%1/CertEnroll/%1_%3%4.crt",
+                "Where issued certificates say the CA's own certificate lies; %4 is the number of that certificate.",
+            ),
+            _url_setting("ocsp-urls", _NO_URLS, "Online responders that issued certificates name."),
+            Setting(
+                "security-descriptor",
+                DEFAULT_SECURITY,
+                "Who holds which role, as SDDL: 0x1 CA administrator, 0x2 certificate manager, 0x4 auditor,"
+                " 0x8 backup operator, 0x100 read, 0x200 enroll.",
+                _sddl,
+            ),
+            Setting(
+                "role-separation",
+                "off",
+                "on refuses whoever holds two of the roles administrator, certificate manager, auditor and backup"
+                " operator.",
+                _switch,
+                _on_off,
+            ),
+            Setting(
+                "retrieval-by-anyone",
+                "off",
+                "on lets everybody who may enroll fetch any request by its ID, as AD CS does; off only requester and"
+                " officers.",
+                _switch,
+                _on_off,
+            ),
+            Setting(
+                "request-disposition",
+                "pend",
+                "What a standalone CA does with a request that breaks no rule: pend, issue or deny. An enterprise CA"
+                " does what the template says.",
+                _choice("pend", "issue", "deny"),
+            ),
+            Setting(
+                "channel-binding",
+                "require",
+                "Whether NTLM must be bound to its TLS connection: off ignores bindings, allow refuses wrong ones,"
+                " require also missing ones.",
+                _choice("off", "allow", "require"),
+            ),
+            Setting("ntlm", "on", "Whether NTLM is offered at web enrollment.", _switch, _on_off),
+            Setting("negotiate", "on", "Whether Negotiate (SPNEGO) is offered at web enrollment.", _switch, _on_off),
+            Setting("basic", "on", "Whether Basic is offered at web enrollment, inside TLS only.", _switch, _on_off),
+        )
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class CaConfiguration:
+    """The settings of one CA as values. `SETTINGS` says what each means."""
+
+    dns_name: str
+    directory_dn: str
+    validity_period: Period
+    clock_skew_period: Period
+    crl_period: Period
+    crl_overlap: Period | None
+    cdp_urls: tuple[str, ...]
+    aia_urls: tuple[str, ...]
+    ocsp_urls: tuple[str, ...]
+    security_descriptor: str
+    role_separation: bool
+    retrieval_by_anyone: bool
+    request_disposition: str
+    channel_binding: str
+    ntlm: bool
+    negotiate: bool
+    basic: bool
+    _texts: Mapping[str, str] = field(repr=False, compare=False)
+
+    @classmethod
+    def load(cls, settings: Mapping[str, object]) -> CaConfiguration:
+        """The configuration a CA's row holds; keys that are not there have their default.
+
+        Raises:
+            ConfigurationError: an unknown key or a value it cannot have.
+        """
+        texts = {key: setting.default for key, setting in SETTINGS.items()}
+        for key, value in settings.items():
+            if not isinstance(value, str):
+                raise ConfigurationError(f"{key}: a setting is a text, not {type(value).__name__}")
+            texts[_known(key)] = value
+        values: dict[str, Any] = {}
+        for key, setting in SETTINGS.items():
+            value = _read(setting, texts[key])
+            texts[key] = setting.write(value)
+            values["clock_skew_period" if key == "clock-skew" else setting.attribute] = value
+        return cls(**values, _texts=MappingProxyType(texts))
+
+    @classmethod
+    def for_new_ca(cls, ca_type: CaType, **settings: str) -> CaConfiguration:
+        """What a new CA of this type starts with, changed by `settings` (keys with underscores).
+
+        A root is meant to be used twice a year: it issues for ten years, and its CRL is valid for half a year.
+        A standalone subordinate issues for one year, as Windows has it.
+        """
+        texts: dict[str, str] = {}
+        if ca_type.is_root:
+            texts = {"validity-period": "10 years", "crl-period": "26 weeks", "crl-overlap": "2 weeks"}
+        elif not ca_type.is_enterprise:
+            texts = {"validity-period": "1 years"}
+        texts |= {key.replace("_", "-"): value for key, value in settings.items()}
+        configuration = cls.load(texts)
+        configuration._check()
+        return configuration
+
+    def changed(self, changes: Mapping[str, str]) -> CaConfiguration:
+        """This configuration with some settings replaced; an empty text takes a setting back to its default.
+
+        Raises:
+            ConfigurationError: an unknown key (the nearest known one is named), a value it cannot have, or one that
+                contradicts another setting.
+        """
+        texts = dict(self._texts)
+        for key, value in changes.items():
+            setting = SETTINGS[_known(key)]
+            texts[setting.key] = value if value.strip() else setting.default
+        configuration = self.load(texts)
+        configuration._check()
+        return configuration
+
+    def as_text(self) -> Mapping[str, str]:
+        """Every setting as a text, defaults included."""
+        return self._texts
+
+    def as_settings(self) -> Mapping[str, object]:
+        """What the CA's row keeps: the texts that differ from the default."""
+        return {key: text for key, text in self._texts.items() if text != SETTINGS[key].default}
+
+    def _check(self) -> None:
+        """Rules between settings.
+
+        Raises:
+            ConfigurationError: two of them contradict each other.
+        """
+        trial = UrlVariables(self.dns_name, "CA", directory_dn=self.directory_dn)
+        for key, urls in (("cdp-urls", self.cdp_urls), ("aia-urls", self.aia_urls), ("ocsp-urls", self.ocsp_urls)):
+            try:
+                trial.expand_all(urls)
+            except ValueError as error:
+                raise ConfigurationError(f"{key}: {error}; set it first") from error
+        if self.crl_overlap is not None and self.crl_overlap.longest > self.crl_period.longest:
+            raise ConfigurationError("crl-overlap: it must not be longer than crl-period")
+
+    # -- what the engine asks
+
+    def url_variables(self, record: CaRecord, certificate: CaCertificateRecord) -> UrlVariables:
+        """What the variables of URLs and file names stand for, for one certificate of the CA."""
+        return UrlVariables(
+            dns_name=self.dns_name,
+            ca_name=record.name,
+            certificate_index=certificate.index,
+            key_index=certificate.key_index,
+            directory_dn=self.directory_dn,
+        )
+
+    @property
+    def clock_skew(self) -> timedelta:
+        return self.clock_skew_period.longest
+
+    def maximum_validity(self, now: datetime) -> timedelta:
+        """The longest validity from `now` (ValidityPeriod and ValidityPeriodUnits)."""
+        return self.validity_period.length(now)
+
+    @property
+    def policy_settings(self) -> Mapping[str, object]:
+        """What policy modules may read: `CaFacts.settings`."""
+        return MappingProxyType({"request-disposition": self.request_disposition})
+
+    def issuance_urls(self, record: CaRecord, certificate: CaCertificateRecord) -> IssuanceUrls:
+        """The URLs that certificates signed under one CA certificate carry.
+
+        Raises:
+            ConfigurationError: a URL needs a setting that is missing.
+        """
+        variables = self.url_variables(record, certificate)
+        try:
+            return IssuanceUrls(
+                cdp=variables.expand_all(self.cdp_urls),
+                aia=variables.expand_all(self.aia_urls),
+                ocsp=variables.expand_all(self.ocsp_urls),
+            )
+        except ValueError as error:
+            raise ConfigurationError(f"the CA {record.name}: {error}") from error
+
+
+def _known(key: str) -> str:
+    """Raises:
+    ConfigurationError: there is no such setting.
+    """
+    if key in SETTINGS:
+        return key
+    near = difflib.get_close_matches(key.strip().lower().replace("_", "-"), SETTINGS, 1, 0.5)
+    hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(SETTINGS))}"
+    raise ConfigurationError(f"there is no setting {key[:60]!r}; {hint}")
+
+
+def _read(setting: Setting, text: str) -> object:
+    if len(text) > MAX_TEXT:
+        raise ConfigurationError(f"{setting.key}: longer than {MAX_TEXT} characters")
+    try:
+        return setting.read(text)
+    except ValueError as error:
+        raise ConfigurationError(f"{setting.key}: {error}") from error

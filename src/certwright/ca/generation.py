@@ -1,0 +1,121 @@
+"""One picture of a CA: its keys, certificates and settings at one version.
+
+Decisions of one batch are all made on the same picture. `GenerationSource.current()` gives a new one when the
+CA's row says that something changed, whichever process changed it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from certwright.adcs.errors import CaUnreachable, ConfigurationError, HResult
+from certwright.adcs.requester import Sid
+from certwright.adcs.roles import CaAccess
+from certwright.adcs.security import SecurityDescriptor
+from certwright.ca.configuration import CaConfiguration
+from certwright.ca.database import CaCertificateRecord, CaDatabase, CaRecord
+from certwright.ca.issuance.signing import CaSigner
+from certwright.ca.policy.base import PolicyModule
+from certwright.ca.policy.enterprise import EnterprisePolicy
+from certwright.ca.policy.standalone import StandalonePolicy
+from certwright.keystores.base import KeyUnavailable, SigningKey
+
+
+@dataclass(frozen=True, slots=True)
+class CaGeneration:
+    """Immutable; `signer` holds the current CA certificate's loaded key."""
+
+    record: CaRecord
+    configuration: CaConfiguration
+    policy: PolicyModule
+    policy_settings: Mapping[str, object]
+    security: SecurityDescriptor
+    signer: CaSigner
+    signer_not_before: datetime
+    signer_not_after: datetime
+
+    def access(self, sids: frozenset[Sid]) -> CaAccess:
+        """What a caller with these SIDs may do on this CA."""
+        return self.security.granted_ca_access(sids).implied
+
+
+class GenerationSource:
+    """Builds `CaGeneration`s and keeps the current one. Thread-safe.
+
+    Args:
+        database: the CA's rows.
+        keys: opens the CA's key by name; a key that is offline makes `current` raise `CaUnreachable`.
+        domain_sid: resolves domain-relative names in the CA's security descriptor.
+    """
+
+    def __init__(self, database: CaDatabase, open_key: Callable[[str], SigningKey], domain_sid: Sid) -> None:
+        self._database = database
+        self._open_key = open_key
+        self._domain_sid = domain_sid
+        self._lock = threading.Lock()
+        self._current: CaGeneration | None = None
+        self._keys: dict[str, SigningKey] = {}
+
+    def current(self) -> CaGeneration:
+        """The picture as of now.
+
+        Raises:
+            CaUnreachable: the CA has no certificate yet, or its key cannot be opened.
+            ConfigurationError: a stored setting is wrong.
+        """
+        record = self._database.ca()
+        generation = self._current
+        if generation is not None and generation.record.version == record.version:
+            return generation
+        with self._lock:
+            if self._current is None or self._current.record.version != record.version:
+                self._current = self._build(record)
+            return self._current
+
+    def signer_for(self, record: CaRecord, certificate: CaCertificateRecord) -> CaSigner:
+        """A signer for one certificate of the CA, for CRLs of earlier keys too."""
+        configuration = CaConfiguration.load(record.settings)
+        return CaSigner(
+            certificate.der,
+            certificate.index,
+            certificate.key_index,
+            self._key(certificate.key_name),
+            configuration.issuance_urls(record, certificate),
+        )
+
+    def parse_security(self, sddl: str) -> SecurityDescriptor:
+        """A CA security descriptor. Raises `ConfigurationError` when it cannot be read."""
+        try:
+            return SecurityDescriptor.from_sddl(sddl, self._domain_sid)
+        except ValueError as error:
+            raise ConfigurationError(f"security-descriptor: {error}") from error
+
+    def _key(self, name: str) -> SigningKey:
+        if name not in self._keys:
+            try:
+                self._keys[name] = self._open_key(name)
+            except KeyUnavailable as error:
+                raise CaUnreachable(str(error), HResult.CERTSRV_E_SERVER_SUSPENDED) from error
+        return self._keys[name]
+
+    def _build(self, record: CaRecord) -> CaGeneration:
+        if not record.certificates:
+            raise CaUnreachable(
+                f"the CA {record.name} has no certificate yet", HResult.CERTSRV_E_INVALID_CA_CERTIFICATE
+            )
+        configuration = CaConfiguration.load(record.settings)
+        newest = max(record.certificates, key=lambda certificate: certificate.index)
+        policy: PolicyModule = EnterprisePolicy() if record.ca_type.is_enterprise else StandalonePolicy()
+        return CaGeneration(
+            record=record,
+            configuration=configuration,
+            policy=policy,
+            policy_settings=configuration.policy_settings,
+            security=self.parse_security(configuration.security_descriptor),
+            signer=self.signer_for(record, newest),
+            signer_not_before=newest.not_before,
+            signer_not_after=newest.not_after,
+        )

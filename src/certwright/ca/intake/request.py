@@ -1,0 +1,85 @@
+"""`EnrollmentRequest`: the one shape of a request that everything downstream sees. [MS-WCCE] 3.2.1.4.2.1.4."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntFlag
+from types import MappingProxyType
+
+from certwright.adcs.request import NO_ATTRIBUTES, RequestAttributes
+from certwright.adcs.requester import Requester
+from certwright.directory.base import Principal
+from certwright.pki import names
+from certwright.pki.general_names import GeneralName
+from certwright.pki.public_keys import PublicKeyInfo
+
+
+class StoredRequestFlag(IntFlag):
+    """Request.RequestFlags. [MS-CSRA] 3.1.1.1.2."""
+
+    NONE = 0
+    RENEWAL = 0x2
+    CA_EXCHANGE_CERTIFICATE = 0x8
+    ENROLL_ON_BEHALF_OF = 0x10
+    SUBJECT_UNMODIFIED = 0x20
+    CA_CROSS_CERTIFICATE = 0x80
+    DEFINED_CA_CERTIFICATE = 0x200
+
+
+@dataclass(frozen=True, slots=True)
+class RequestedTemplate:
+    """A template as the request names it, before anybody looks it up."""
+
+    name: str = ""  # cn; empty when only an OID was given
+    oid: str = ""
+    major_version: int | None = None
+    minor_version: int | None = None
+    source: str = ""  # where it stood: "attributes", "extension 20.2" ...
+
+
+@dataclass(frozen=True, slots=True)
+class RequestedExtension:
+    oid: str
+    critical: bool
+    value: bytes  # extnValue content, DER
+
+
+@dataclass(frozen=True, slots=True)
+class NameFacts:
+    """Names as people read them and as the request table stores them."""
+
+    subject: str  # distinguished name
+    common_name: str
+    alternative_names: str  # "DNS:a, IP:..."
+
+
+@dataclass(frozen=True, slots=True)
+class EnrollmentRequest:
+    """A well-formed request whose proof of possession was verified, with the caller it belongs to.
+
+    `caller` is who is on the connection; `subject_principal` is the account the certificate is for: the caller's own
+    unless an enrollment agent asked. None when the directory does not know the account.
+    """
+
+    der: bytes  # the PKCS#10 itself
+    raw: bytes  # what arrived, the outer CMS or CMC if there was one
+    caller: Requester
+    subject_principal: Principal | None
+    subject: bytes  # Name, DER
+    public_key: PublicKeyInfo
+    templates: tuple[RequestedTemplate, ...]
+    extensions: Mapping[str, RequestedExtension]
+    alternative_names: tuple[GeneralName, ...]
+    attributes: RequestAttributes = NO_ATTRIBUTES
+    signature_algorithm: str = ""  # OID of the proof of possession
+    flags: StoredRequestFlag = StoredRequestFlag.NONE
+    client_facts: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+
+    def display_names(self) -> NameFacts:
+        """The names that were asked for; what a certificate says is the policy's decision."""
+        return NameFacts(
+            subject=names.format_name(self.subject),
+            common_name=names.common_name(self.subject),
+            alternative_names=", ".join(map(str, self.alternative_names)),
+        )

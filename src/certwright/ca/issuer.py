@@ -1,0 +1,218 @@
+"""The issuer thread: submissions of one CA, many to a commit.
+
+Requests wait in a queue; the thread takes all that wait, runs the synchronous engine for each inside one
+transaction, commits, and only then hands out the answers. No answer leaves before it is durable; every waiter is
+answered exactly once, on every path.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import structlog
+
+from certwright.adcs.errors import AdcsError, CaUnreachable, HResult
+from certwright.adcs.request import Response
+from certwright.ca.authority import Authority, Recorded, Submission
+from certwright.ca.database import CaTransaction
+
+log = structlog.get_logger(__name__)
+
+MAX_BATCH = 256
+DEFAULT_PATIENCE = 30.0
+"""Seconds a submission may wait for its commit."""
+
+_Answer = Response | BaseException
+_T = TypeVar("_T")
+_R = TypeVar("_R")
+
+
+@dataclass(slots=True, eq=False)
+class _Job:
+    submission: Submission
+    deadline: float
+    future: Future[Response] | asyncio.Future[Response]
+    loop: asyncio.AbstractEventLoop | None = None
+    answer: _Answer | None = field(default=None)
+
+
+class Issuer:
+    """Runs one `Authority`'s submissions on a thread of its own."""
+
+    def __init__(self, authority: Authority, *, patience: float = DEFAULT_PATIENCE) -> None:
+        self.authority = authority
+        self._patience = patience
+        self._queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name=f"issuer {authority.name}", daemon=True)
+        self._closed = False
+        self._gate = threading.Lock()
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self, timeout: float = 30.0) -> None:
+        """Finish what was accepted, then end. Later submissions are refused."""
+        with self._gate:
+            if self._closed:
+                return
+            self._closed = True
+            self._queue.put(None)
+        if self._thread.ident is not None:
+            self._thread.join(timeout)
+
+    @property
+    def is_alive(self) -> bool:
+        return self._thread.is_alive() and not self._closed
+
+    def submit(self, submission: Submission) -> Response:
+        """Queue a submission and wait for its durable answer. For threads, never for an event loop."""
+        future: Future[Response] = Future()
+        self._enqueue(_Job(submission, time.monotonic() + self._patience, future))
+        try:
+            return future.result(self._patience + 5.0)
+        except TimeoutError:
+            raise CaUnreachable(
+                "the CA did not answer in time; the request may have been recorded: look for it before repeating it",
+                HResult.ERROR_TIMEOUT,
+            ) from None
+
+    async def submit_async(self, submission: Submission) -> Response:
+        """The same for callers on an event loop."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Response] = loop.create_future()
+        self._enqueue(_Job(submission, time.monotonic() + self._patience, future, loop))
+        return await future
+
+    def _enqueue(self, job: _Job) -> None:
+        with self._gate:
+            if self._closed:
+                raise CaUnreachable(f"the CA {self.authority.name} is stopping", HResult.RPC_S_SERVER_UNAVAILABLE)
+            self._queue.put(job)
+
+    def _run(self) -> None:
+        ending = False
+        while not ending:
+            batch: list[_Job] = []
+            item = self._queue.get()
+            while True:
+                if item is None:
+                    ending = True
+                    break
+                batch.append(item)
+                if len(batch) >= MAX_BATCH:
+                    break
+                try:
+                    item = self._queue.get_nowait()
+                except queue.Empty:
+                    break
+            if batch:
+                self._serve(batch)
+
+    def _serve(self, batch: list[_Job]) -> None:
+        now = time.monotonic()
+        live = []
+        for job in batch:
+            if job.deadline <= now:
+                job.answer = CaUnreachable("the CA was too busy to take the request", HResult.ERROR_BUSY)
+            else:
+                live.append(job)
+        if live:
+            try:
+                self._attempt(live)
+            except AdcsError as error:  # the lock could not be had: nobody's own fault, everybody's answer
+                for job in live:
+                    job.answer = error
+            except Exception as error:
+                if len(live) == 1:
+                    log.error("submission_failed", ca=self.authority.name, exc_info=error)
+                    live[0].answer = error
+                else:
+                    log.warning(
+                        "batch_failed_retrying_singly", ca=self.authority.name, size=len(live), error=str(error)
+                    )
+                    for job in live:
+                        self._alone(job)
+        self._deliver(batch)
+        self.authority.notify_exits()
+
+    def _alone(self, job: _Job) -> None:
+        try:
+            self._attempt([job])
+        except Exception as error:
+            if not isinstance(error, AdcsError):
+                log.error("submission_failed", ca=self.authority.name, exc_info=error)
+            job.answer = error
+
+    def _attempt(self, jobs: Sequence[_Job]) -> None:
+        """Decide all jobs in one transaction. Raises only while nothing is committed."""
+        answers = self._transact(jobs, [job.deadline for job in jobs], self._decide)
+        unsigned = []
+        for job, answer in zip(jobs, answers, strict=True):
+            if isinstance(answer, Recorded):
+                unsigned.append((job, answer))
+            else:
+                job.answer = answer
+        if unsigned:
+            self._sign_elsewhere(unsigned)
+
+    def _sign_elsewhere(self, unsigned: Sequence[tuple[_Job, Recorded]]) -> None:
+        """The rows are durable; sign with a key outside this process, then record the certificates."""
+        signed = [self.authority.sign_elsewhere(recorded) for _, recorded in unsigned]
+        try:
+            finished = self._transact(signed, [job.deadline for job, _ in unsigned], self.authority.finish)
+        except Exception as error:  # rows stay ACTIVE: `Authority.recover` closes them, nothing is issued twice
+            log.error("certificates_not_recorded", ca=self.authority.name, exc_info=error)
+            for job, _ in unsigned:
+                job.answer = CaUnreachable("the certificate was signed but could not be recorded; it was withheld")
+            return
+        for (job, _), answer in zip(unsigned, finished, strict=True):
+            job.answer = answer
+
+    def _decide(self, transaction: CaTransaction, job: _Job) -> Response | Recorded | AdcsError:
+        try:
+            return self.authority.decide(transaction, job.submission)
+        except AdcsError as error:  # refused before a row was written: the job's own answer
+            return error
+
+    def _transact(
+        self, items: Sequence[_T], deadlines: Sequence[float], step: Callable[[CaTransaction, _T], _R]
+    ) -> list[_R]:
+        with self.authority.transaction(deadline=max(deadlines)) as transaction:
+            return [step(transaction, item) for item in items]
+
+    def _deliver(self, batch: Sequence[_Job]) -> None:
+        by_loop: dict[asyncio.AbstractEventLoop, list[_Job]] = {}
+        for job in batch:
+            if job.answer is None:  # cannot happen; a waiter must not hang if it does
+                job.answer = RuntimeError("the issuer left a submission without an answer")
+            if job.loop is not None:
+                by_loop.setdefault(job.loop, []).append(job)
+            else:
+                _settle(job)
+        for loop, jobs in by_loop.items():
+            try:
+                loop.call_soon_threadsafe(_settle_all, jobs)
+            except RuntimeError:  # the loop closed while its callers waited: there is nobody left to tell
+                log.warning("answers_without_listener", ca=self.authority.name, count=len(jobs))
+
+
+def _settle(job: _Job) -> None:
+    future, answer = job.future, job.answer
+    if future.done():  # the caller went away (timeout, closed connection); the row is in the table all the same
+        return
+    if isinstance(answer, BaseException):
+        future.set_exception(answer)
+    elif answer is not None:
+        future.set_result(answer)
+
+
+def _settle_all(jobs: Sequence[_Job]) -> None:
+    for job in jobs:
+        _settle(job)

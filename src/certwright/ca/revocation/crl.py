@@ -1,0 +1,118 @@
+"""What a CRL says and when: one base CRL for each key of the CA. [MS-CSRA] 3.1.4.1.6, RFC 5280 5.
+
+Which certificates are on it is the database's answer (`CaDatabase.revoked`); their entries were encoded when they
+were revoked and are only put together here. A list of any length passes through in pieces. No delta CRLs yet; the
+rules of numbers and times leave room for them.
+"""
+
+from __future__ import annotations
+
+import io
+import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import IO, Final
+
+from certwright.ca.configuration import CaConfiguration
+from certwright.ca.database import CaCertificateRecord, CaRecord, CrlRecord, RevokedEntry
+from certwright.ca.issuance.preparing import whole_seconds
+from certwright.ca.issuance.signing import CaSigner, UnsoundCertificate
+from certwright.pki.crl import MEMORY_LIMIT, CrlHead, CrlView, crl_extensions, write_crl
+from certwright.pki.errors import EncodingError, SignatureError
+
+MAX_AUTOMATIC_OVERLAP: Final = timedelta(hours=12)
+_CHUNK: Final = 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class CrlTiming:
+    """The times of one CRL, whole seconds."""
+
+    this_update: datetime
+    next_update: datetime
+    next_publish: datetime
+
+    @classmethod
+    def of(cls, now: datetime, configuration: CaConfiguration, not_before: datetime) -> CrlTiming:
+        """[MS-CSRA] 3.1.4.1.6: thisUpdate is dated back by the skew, but not before the CA's own certificate.
+
+        nextUpdate = now + period + overlap + skew. An overlap nobody configured is a tenth of the period, at most
+        12 hours, at least one and a half skews, at most the period, and one skew more.
+        """
+        skew = configuration.clock_skew
+        next_publish = configuration.crl_period.after(now)
+        period = next_publish - now
+        if configuration.crl_overlap is None:
+            overlap = min(max(min(period / 10, MAX_AUTOMATIC_OVERLAP), 1.5 * skew), period) + skew
+        else:
+            overlap = configuration.crl_overlap.length(next_publish)
+        return cls(
+            this_update=whole_seconds(max(now - skew, not_before)),
+            next_update=whole_seconds(next_publish + overlap + skew),
+            next_publish=whole_seconds(next_publish),
+        )
+
+
+def certificates_by_key(record: CaRecord, now: datetime) -> dict[int, CaCertificateRecord]:
+    """The newest certificate of each key that still needs a CRL: until its last certificate expires.
+
+    [MS-CSRA] 3.1.4.1.6 makes one CRL a key, not one a certificate.
+    """
+    newest: dict[int, CaCertificateRecord] = {}
+    for certificate in sorted(record.certificates, key=lambda certificate: certificate.index):
+        newest[certificate.key_index] = certificate
+    alive = {certificate.key_index for certificate in record.certificates if certificate.not_after > now}
+    return {key_index: newest[key_index] for key_index in sorted(alive)}
+
+
+def make_crl(signer: CaSigner, entries: Iterable[RevokedEntry], number: int, timing: CrlTiming) -> CrlRecord:
+    """A base CRL, signed, and verified before anybody gets it.
+
+    Raises:
+        UnsoundCertificate: it does not verify.
+    """
+    with tempfile.SpooledTemporaryFile(max_size=MEMORY_LIMIT) as spool:
+        count = 0
+        for entry in entries:
+            spool.write(entry.encoded)
+            count += 1
+        length = spool.tell()
+        spool.seek(0)
+        out = io.BytesIO()
+        write_crl(
+            out,
+            CrlHead(signer.certificate.subject, timing.this_update, timing.next_update),
+            _chunks(spool),
+            length,
+            crl_extensions(
+                authority_key_id=signer.issuing_certificate.key_identifier or b"",
+                number=number,
+                certificate_index=signer.certificate_index,
+                key_index=signer.key_index,
+                next_publish=timing.next_publish,
+            ),
+            signer.crl_signer,
+        )
+    der = out.getvalue()
+    try:
+        CrlView.parse(der).verify_signed_by(signer.certificate)
+    except (EncodingError, SignatureError) as error:
+        raise UnsoundCertificate(
+            f"CRL {number} of {signer.certificate.subject_name} is not sound: {error}"
+        ) from error
+    return CrlRecord(
+        number=number,
+        min_base=0,
+        key_index=signer.key_index,
+        this_update=timing.this_update,
+        next_update=timing.next_update,
+        next_publish=timing.next_publish,
+        entry_count=count,
+        der=der,
+    )
+
+
+def _chunks(source: IO[bytes]) -> Iterator[bytes]:
+    while chunk := source.read(_CHUNK):
+        yield chunk

@@ -1,0 +1,97 @@
+"""The command's root: nouns, options that every command has, and the one place where errors become sentences.
+
+Exit status: 0 done, 1 refused or failed, 2 wrong usage, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from certwright import __version__
+from certwright.cli import (
+    accounts,
+    auditing,
+    authorities,
+    certificates,
+    explaining,
+    initializing,
+    requests,
+    serving,
+    templates,
+    tls,
+)
+
+application = typer.Typer(
+    name="certwright",
+    help="Active Directory Certificate Services on any platform.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # its help costs more time to import than everything else here
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+application.command("init")(initializing.init)
+application.command("run")(serving.run)
+application.command("serve")(serving.serve)
+application.command("worker")(serving.worker)
+application.command("explain")(explaining.explain)
+application.add_typer(accounts.commands, name="account")
+application.add_typer(templates.commands, name="template")
+application.add_typer(authorities.commands, name="ca")
+application.add_typer(requests.commands, name="request")
+application.add_typer(certificates.commands, name="certificate")
+application.add_typer(auditing.commands, name="audit")
+application.add_typer(tls.commands, name="tls")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"certwright {__version__}")
+        raise typer.Exit
+
+
+@application.callback()
+def root(
+    home: Annotated[
+        Path | None,
+        typer.Option(
+            "--home",
+            envvar="CERTWRIGHT_HOME",
+            metavar="FOLDER",
+            help="The home folder; ./certwright-home when not given.",
+        ),
+    ] = None,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Active Directory Certificate Services on any platform."""
+    if home is not None:
+        os.environ["CERTWRIGHT_HOME"] = str(home)
+
+
+def main() -> None:
+    """The entry point."""
+    try:
+        application(prog_name="certwright")
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:  # whoever read our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except Exception as error:  # noqa: BLE001 - every error becomes a sentence, here and nowhere else
+        _fail(error)
+
+
+def _fail(error: Exception) -> NoReturn:
+    """One red sentence on standard error, and exit status 1."""
+    if os.environ.get("CERTWRIGHT_TRACEBACK"):
+        raise error
+    from certwright.cli.output import print_error, sentence_of
+
+    print_error(sentence_of(error))
+    sys.exit(1)

@@ -1,0 +1,39 @@
+"""How much and how long the listeners wait for anybody, and the one header they do not let through. RFC 9112.
+
+Shared by both protocol classes; no framework is imported here.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+HEAD_BYTES: Final = 32 << 10
+"""Request line and headers. An NTLM or Kerberos token with many groups has room in it."""
+BODY_BYTES: Final = 1 << 20
+"""Where the connection ends without an answer from a role service; each of them has a lower limit of its own."""
+HEAD_SECONDS: Final = 10.0
+BODY_SECONDS: Final = 30.0
+READER_SECONDS: Final = 60.0
+"""How long somebody may take nothing of an answer that waits for them."""
+KEEP_ALIVE_SECONDS: Final = 75
+HANDSHAKE_SECONDS: Final = 10.0
+TLS_SHUTDOWN_SECONDS: Final = 2.0
+GRACE_SECONDS: Final = 10
+"""How long requests under way may take after the stop was asked for."""
+HTTPS_CONNECTIONS: Final = 4000
+BULK_HEAD_BYTES: Final = 8 << 10
+BULK_CONNECTIONS: Final = 8000
+BULK_PIPELINE: Final = 16
+
+END_OF_HEAD: Final = b"\r\n\r\n"
+_UPGRADE: Final = re.compile(rb"(\n)(upgrade[ \t]*:)", re.IGNORECASE)
+
+
+def without_upgrade(head: bytes) -> bytes:
+    """The same request head with its Upgrade header renamed, so that nobody acts on it.
+
+    A server may ignore Upgrade (RFC 9110 7.8). The parser would not: it stops at the end of the head and drops the
+    body, which Java's HTTP client always sends along with `Upgrade: h2c`.
+    """
+    return _UPGRADE.sub(rb"\1x-\2", head)

@@ -1,0 +1,165 @@
+"""The listeners over one installation: what answers behind them, and whether everything is well."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import Final
+
+import structlog
+
+from certwright.adcs.errors import AdcsError, ConfigurationError
+from certwright.auth.http import HttpAuthenticator
+from certwright.auth.policy import AuthenticationPolicy
+from certwright.auth.throttle import Throttle
+from certwright.ca.configuration import CaConfiguration
+from certwright.database import DatabaseError
+from certwright.server.bulk import BulkService
+from certwright.server.composition import Installation
+from certwright.server.home import LOOPBACK
+from certwright.server.listeners import AsgiApplication, BoundSockets, Listeners, resolve, route
+from certwright.server.published import PublishedFiles
+from certwright.server.tls import ServerTls
+from certwright.web_enrollment import application as web_enrollment
+
+log = structlog.get_logger(__name__)
+
+PASSWORD_THREADS: Final = 2
+HEALTH_TRUSTED: Final = 1.0
+"""Seconds for which a health report is repeated instead of made anew: asking often must cost nothing."""
+RELOAD_EVERY: Final = 15.0
+"""Seconds after which a renewed certificate is noticed."""
+
+
+class Serving:
+    """Everything that answers clients, in the running event loop."""
+
+    def __init__(self, installation: Installation, sockets: BoundSockets) -> None:
+        """Raises:
+        ConfigurationError: there is no usable TLS certificate, or the issuing CA cannot sign.
+        """
+        self._installation = installation
+        self._pool = ThreadPoolExecutor(PASSWORD_THREADS, thread_name_prefix="passwords")
+        self._tls = ServerTls(
+            installation.listener_certificates, lambda name: log.info("listener_certificate_shown", name=name)
+        )
+        bulk = BulkService(
+            PublishedFiles(installation.home.published, time.monotonic),
+            self.health,
+            installation.home.settings.https_url,
+            installation.clock,
+        )
+        names = local_names(installation, sockets)
+        self._listeners = Listeners(sockets, self._application(names), self._tls.context, bulk)
+        self._reloading: asyncio.Task[None] | None = None
+        self._look_now = asyncio.Event()
+        self._last_report: tuple[float, bool, Mapping[str, object]] | None = None
+        self._asking = asyncio.Lock()
+
+    def _application(self, names: frozenset[str]) -> AsgiApplication:
+        authenticator = HttpAuthenticator(
+            self._installation.directory,
+            authentication_policy(self._installation),
+            Throttle(),
+            self._pool,
+            lambda: names,
+            self._installation.clock,
+        )
+        return route([("/certsrv", web_enrollment.create(self._installation.registry, authenticator))])
+
+    async def start(self) -> None:
+        await self._listeners.start()
+        self._reloading = asyncio.get_running_loop().create_task(self._reload(), name="certificate reload")
+
+    async def stop(self) -> None:
+        """Finish what is under way."""
+        if self._reloading is not None:
+            self._reloading.cancel()
+            await asyncio.gather(self._reloading, return_exceptions=True)
+        await self._listeners.stop()
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def look_again(self) -> None:
+        """Show a renewed certificate now instead of within seconds (SIGHUP)."""
+        self._look_now.set()
+
+    async def _reload(self) -> None:
+        while True:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._look_now.wait(), RELOAD_EVERY)
+            self._look_now.clear()
+            try:
+                await asyncio.to_thread(self._tls.reload)
+            except (ConfigurationError, OSError) as error:  # go on with the certificate we have
+                log.error("listener_certificate_not_loaded", error=str(error))
+
+    async def health(self) -> tuple[bool, Mapping[str, object]]:
+        """Do the listeners answer, do the issuers live, does the database answer?"""
+        async with self._asking:
+            now = time.monotonic()
+            if self._last_report is None or now - self._last_report[0] >= HEALTH_TRUSTED:
+                listeners = await self._listeners.answering()
+                database = await asyncio.to_thread(self._database_answers)
+                issuers = self._installation.connector.is_alive
+                well = all(listeners.values()) and database and issuers
+                report: Mapping[str, object] = {
+                    "status": "ok" if well else "failing",
+                    "listeners": dict(listeners),
+                    "issuers": issuers,
+                    "database": database,
+                }
+                self._last_report = (time.monotonic(), well, report)
+            return self._last_report[1], self._last_report[2]
+
+    def _database_answers(self) -> bool:
+        try:
+            with self._installation.database.read() as connection:
+                return connection.one("SELECT 1 FROM ca") is not None
+        except DatabaseError as error:
+            log.error("database_does_not_answer", error=str(error))
+            return False
+
+
+def authentication_policy(installation: Installation) -> Callable[[], AuthenticationPolicy]:
+    """What the issuing CA's settings say about authentication; the same object until they change."""
+    database = installation.ca().authority.database
+    known: tuple[int, AuthenticationPolicy] | None = None
+
+    def policy() -> AuthenticationPolicy:
+        nonlocal known
+        record = database.ca()
+        if known is None or known[0] != record.version:
+            configuration = CaConfiguration.load(record.settings)
+            chosen = AuthenticationPolicy.from_settings(
+                configuration.channel_binding,
+                ntlm=configuration.ntlm,
+                negotiate=configuration.negotiate,
+                basic=configuration.basic,
+            )
+            known = (record.version, chosen)
+        return known[1]
+
+    return policy
+
+
+def local_names(installation: Installation, sockets: BoundSockets) -> frozenset[str]:
+    """Every name and address under which clients may mean this host: an NTLM client says which it meant."""
+    hostname = installation.home.settings.hostname
+    names = {hostname, hostname.partition(".")[0], "localhost", *LOOPBACK, *sockets.addresses}
+    try:
+        account = installation.host_account()
+    except AdcsError as error:
+        log.warning("host_account_unusable", error=error.message)
+    else:
+        principal = installation.directory.principal(account.sid)
+        if principal is not None:
+            names |= {principal.dns_host_name, *principal.additional_host_names}
+    own = {socket.gethostname(), socket.getfqdn()}
+    names |= own
+    for name in (hostname, *own):
+        names.update(resolve(name))
+    return frozenset(name.lower() for name in names if name)

@@ -1,0 +1,14 @@
+"""Fixtures that several folders share; they are defined beside what they make, in `support`."""
+
+from __future__ import annotations
+
+import pytest
+
+pytest_plugins = ("tests.support.installation", "tests.support.postgresql")
+
+
+def pytest_make_parametrize_id(config: pytest.Config, val: object, argname: str) -> str | None:
+    """Name cases of long or random bytes by their argument: every worker must collect the same names."""
+    if isinstance(val, bytes | bytearray) or (isinstance(val, str) and len(val) > 60):
+        return argname
+    return None

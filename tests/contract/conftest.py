@@ -1,0 +1,70 @@
+"""The implementations that each contract is held against."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from certwright.adcs.properties import CaType
+from certwright.audit.trail import AuditTrail
+from certwright.ca.database import CaDatabase
+from certwright.ca.store import SqlCaDatabase, create_ca
+from certwright.database import Database, sqlite_url
+from tests.support.ca_rows import SETTINGS
+from tests.support.memory_ca_database import MemoryCaDatabase
+
+_names = (f"Corp Issuing CA {number}" for number in count(1))
+
+
+@pytest.fixture(scope="session")
+def sqlite_with_tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file with all tables, to be copied."""
+    from certwright.server.schema import migrate
+
+    path = tmp_path_factory.mktemp("schema") / "template.db"
+    migrate(sqlite_url(path))
+    return path
+
+
+@pytest.fixture(scope="session")
+def shared_postgresql(postgresql_with_tables: Callable[[], str]) -> str:
+    """One database; every test makes a CA of its own in it, beside those of the others."""
+    return postgresql_with_tables()
+
+
+@pytest.fixture(params=["memory", "sqlite", "postgresql"])
+def opener(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[], CaDatabase]]:
+    """Opens the same CA again and again, as several processes would."""
+    if request.param == "memory":
+        memory = MemoryCaDatabase(next(_names), settings=SETTINGS, parent="Corp Root CA")
+        yield lambda: memory
+        return
+    if request.param == "sqlite":
+        path = tmp_path / "ca.db"
+        shutil.copyfile(request.getfixturevalue("sqlite_with_tables"), path)
+        url = sqlite_url(path)
+    else:
+        url = request.getfixturevalue("shared_postgresql")
+    opened: list[Database] = []
+
+    def open_again() -> CaDatabase:
+        opened.append(Database.open(url))
+        return SqlCaDatabase(opened[-1], AuditTrail(opened[-1]), ca_id)
+
+    database = Database.open(url)
+    opened.append(database)
+    with database.transaction() as connection:
+        create_ca(connection, f"neighbour of {next(_names)}", CaType.ENTERPRISE_ROOT, "", {})
+        ca_id = create_ca(connection, next(_names), CaType.ENTERPRISE_SUBORDINATE, "Corp Root CA", SETTINGS)
+    yield open_again
+    for each in opened:
+        each.close()
+
+
+@pytest.fixture
+def ca(opener: Callable[[], CaDatabase]) -> CaDatabase:
+    return opener()

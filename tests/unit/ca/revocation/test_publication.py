@@ -1,0 +1,324 @@
+"""CRLs and CA certificates on their way out: made when due, replaced at once, tried again. [MS-CSRA] 3.1.4.1.6."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from certwright.adcs.errors import CaUnreachable, ConfigurationError, HResult
+from certwright.adcs.events import AuditEvent
+from certwright.adcs.roles import RevocationReason
+from certwright.ca.authority import Authority, certificate_columns
+from certwright.ca.database import CaCertificateRecord, CrlRecord, RequestRecord, RequestState
+from certwright.ca.issuance.signing import new_serial_number
+from certwright.ca.revocation.publication import CrlPublisher, FolderTarget, PublicationFailed
+from certwright.pki.certificate import serial_hex
+from certwright.pki.crl import CrlView, encode_entry
+from tests.support.installed import ADMINISTRATOR, HOST, TwoTier
+from tests.support.issuing import pem, public_key, spec_for
+from tests.support.programs import openssl
+
+ACTOR = ADMINISTRATOR.account
+CRL_FILE = "Corp Issuing CA.crl"
+CERTIFICATE_FILE = f"{HOST}_Corp Issuing CA.crt"
+
+
+@dataclass
+class FragileTarget:
+    """A target that fails when told to."""
+
+    broken: bool = False
+    files: dict[str, bytes] = field(default_factory=dict)
+    description: str = "the far end"
+
+    def put(self, name: str, content: bytes) -> None:
+        if self.broken:
+            raise PermissionError(13, "Permission denied")
+        self.files[name] = content
+
+
+@pytest.fixture
+def installed(tmp_path: Path) -> TwoTier:
+    return TwoTier(tmp_path).install()
+
+
+@pytest.fixture
+def authority(installed: TwoTier) -> Authority:
+    return installed.authority()
+
+
+def issue_row(authority: Authority, days: int = 30) -> str:
+    """One issued certificate's row; returns its serial number."""
+    generation, now = authority.generations.current(), authority.clock()
+    spec = spec_for(not_before=now, not_after=now + timedelta(days=days))
+    prepared = generation.signer.prepare(spec, public_key(), new_serial_number())
+    certificate = generation.signer.redeem(prepared)
+    row = RequestRecord(
+        request_id=0,
+        state=RequestState.ISSUED,
+        status=HResult.S_OK,
+        message="",
+        submitted_when=now,
+        resolved_when=now,
+        requester_name=ACTOR,
+        requester_sid=ADMINISTRATOR.sid,
+        caller_name=ACTOR,
+        caller_sid=ADMINISTRATOR.sid,
+        caller_method="Local",
+        request_type=0x100,
+        request_flags=0,
+        attributes="",
+    )
+    with authority.transaction() as transaction:
+        request_id = transaction.add_request(row, b"")
+        transaction.add_certificate(request_id, certificate_columns(prepared, certificate, generation), certificate)
+    return prepared.facts.serial_number
+
+
+def revoke(authority: Authority, serial: str, reason: RevocationReason | None = RevocationReason.SUPERSEDED) -> None:
+    row = authority.database.request_by_serial(serial)
+    assert row
+    now = authority.clock()
+    with authority.transaction() as transaction:
+        transaction.set_revocation(
+            row.request_id,
+            when=now,
+            effective=now if reason is not None else None,
+            reason=reason,
+            entry=encode_entry(int(serial, 16), now, int(reason)) if reason is not None else None,
+            message="",
+            officer=ACTOR,
+        )
+
+
+def certificate_of(authority: Authority, serial: str) -> bytes:
+    row = authority.database.request_by_serial(serial)
+    certificate = authority.database.certificate_der(row.request_id) if row else None
+    assert certificate
+    return certificate
+
+
+def serials(crl: CrlRecord) -> Sequence[str]:
+    return [serial_hex(entry.serial) for entry in CrlView.parse(crl.der).entries()]
+
+
+# -- making ----------------------------------------------------------------------------------------------------------
+
+
+def test_publishing_puts_crl_and_certificate_where_urls_say(
+    installed: TwoTier, authority: Authority, tmp_path: Path
+) -> None:
+    """The files have the names of the CDP and AIA URLs; OpenSSL follows the whole chain with both CRLs."""
+    folder = tmp_path / "CertEnroll"
+    publisher = CrlPublisher((FolderTarget(folder),))
+    good, bad = issue_row(authority), issue_row(authority)
+    revoke(authority, bad)
+
+    publisher.publish(authority, ACTOR)
+    publisher.publish(installed.authority(installed.root_database), ACTOR)
+
+    root_certificate = installed.root_database.ca().certificates[0].der
+    top = pem(tmp_path, "root.pem", root_certificate)
+    below = pem(tmp_path, "issuing.pem", (folder / CERTIFICATE_FILE).read_bytes())
+    crls = tmp_path / "crls.pem"
+    crls.write_text(
+        "".join(openssl("crl", "-inform", "DER", "-in", folder / name) for name in (CRL_FILE, "Corp Root CA.crl"))
+    )
+    leaf = pem(tmp_path, "leaf.pem", certificate_of(authority, good))
+    revoked = pem(tmp_path, "revoked.pem", certificate_of(authority, bad))
+    check = ("verify", "-crl_check_all", "-CAfile", top, "-untrusted", below, "-CRLfile", crls)
+    assert ": OK" in openssl(*check, leaf)
+    assert "certificate revoked" in openssl(*check, revoked, check=False)
+    assert (folder / f"{HOST}_Corp Root CA.crt").read_bytes() == root_certificate
+
+
+def test_numbers_grow_by_one_and_belong_to_the_run(authority: Authority) -> None:
+    """One sequence for the whole CA. [MS-CSRA] 3.1.4.1.6."""
+    publisher = CrlPublisher(())
+
+    runs = [publisher.publish(authority, ACTOR) for _ in range(3)]
+
+    assert [crl.number for (crl,) in runs] == [1, 2, 3]
+    assert authority.database.ca().crl_number == 3
+
+
+def test_every_living_key_gets_its_crl_with_the_same_number(installed: TwoTier, tmp_path: Path) -> None:
+    """After a renewal with a new key, both keys have CRLs, in files of their own. [MS-WCCE] 3.2.1.4.3.2.39."""
+    first = installed.root_database.ca().certificates[0]
+    renewed = CaCertificateRecord(1, 1, first.der, first.key_name, first.not_before, first.not_after)
+    with installed.root_database.transaction() as transaction:
+        transaction.add_ca_certificate(renewed)
+    target = FragileTarget()
+
+    made = CrlPublisher((target,)).publish(installed.authority(installed.root_database), ACTOR)
+
+    assert [(crl.number, crl.key_index) for crl in made] == [(1, 0), (1, 1)]
+    assert CrlView.parse(target.files["Corp Root CA(1).crl"]).ca_version == (1, 1)
+    assert set(target.files) == {
+        "Corp Root CA.crl",
+        "Corp Root CA(1).crl",
+        f"{HOST}_Corp Root CA.crt",
+        f"{HOST}_Corp Root CA(1).crt",
+    }
+
+
+def test_expired_certificates_leave_one_crl_after_their_end(installed: TwoTier, authority: Authority) -> None:
+    """They appear once past their expiry, so that no client misses the revocation. [MS-CSRA] 3.1.4.1.6."""
+    publisher = CrlPublisher(())
+    serial = issue_row(authority, days=3)
+    revoke(authority, serial)
+
+    appearances = []
+    for _ in range(4):
+        (crl,) = publisher.publish(authority, ACTOR)
+        appearances.append(serial in serials(crl))
+        installed.clock.turn(timedelta(days=2))
+
+    assert appearances == [True, True, True, False]
+
+
+def test_released_certificates_are_gone_from_the_next_base(authority: Authority) -> None:
+    """RemoveFromCRL stands in delta CRLs only. [MS-CSRA] 3.1.4.1.6."""
+    publisher = CrlPublisher(())
+    serial = issue_row(authority)
+    revoke(authority, serial, RevocationReason.CERTIFICATE_HOLD)
+    (held,) = publisher.publish(authority, ACTOR)
+    revoke(authority, serial, None)
+
+    (released,) = publisher.publish(authority, ACTOR)
+
+    assert serials(held) == [serial]
+    assert serials(released) == []
+
+
+def test_publication_is_audited(authority: Authority) -> None:
+    """4871 when asked, 4872 when published, with number and next publication."""
+    CrlPublisher((FragileTarget(),)).publish(authority, ACTOR)
+
+    requested, published = authority.database.events[-2:]  # type: ignore[attr-defined]
+    assert (requested.event, requested.details["number"]) == (AuditEvent.CRL_PUBLICATION_REQUESTED, 1)
+    assert (published.event, published.details["file"]) == (AuditEvent.CRL_PUBLISHED, CRL_FILE)
+
+
+def test_an_offline_key_changes_nothing(installed: TwoTier, tmp_path: Path) -> None:
+    """No number is used up when the root's key is in the safe."""
+    installed.keys.take_offline("root", tmp_path / "root.pem", b"correct horse battery")
+
+    with pytest.raises(CaUnreachable, match="offline: import"):
+        CrlPublisher(()).publish(installed.authority(installed.root_database), ACTOR)
+
+    assert installed.root_database.ca().crl_number == 0
+
+
+# -- when ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_crl_is_due_when_there_is_none_and_when_its_time_has_come(installed: TwoTier, authority: Authority) -> None:
+    publisher, clock = CrlPublisher((FragileTarget(),)), installed.clock
+
+    assert publisher.is_due(authority, clock.now)
+    assert publisher.publish_due(authority, ACTOR, clock.now)
+    assert not publisher.is_due(authority, clock.now)
+    assert not publisher.publish_due(authority, ACTOR, clock.now)
+    clock.turn(timedelta(days=7))
+    assert publisher.is_due(authority, clock.now)
+
+
+def test_what_a_target_did_not_take_is_recorded_and_delivered_later(installed: TwoTier, authority: Authority) -> None:
+    """The same CRL is tried again; the other target has it already."""
+    broken, sound = FragileTarget(broken=True), FragileTarget(description="the near end")
+    publisher, now = CrlPublisher((broken, sound)), installed.clock.now
+
+    with pytest.raises(PublicationFailed, match=r"the far end/Corp Issuing CA\.crl: Permission denied"):
+        publisher.publish(authority, ACTOR)
+
+    failed = authority.database.latest_crl(0)
+    assert failed
+    assert failed.published_when is None
+    assert "Permission denied" in failed.publish_error
+    assert CRL_FILE in sound.files
+    assert publisher.is_due(authority, now)
+
+    broken.broken = False
+    assert publisher.publish_due(authority, ACTOR, now)
+
+    delivered = authority.database.latest_crl(0)
+    assert delivered
+    assert (delivered.number, delivered.publish_error) == (1, "")
+    assert delivered.published_when is not None
+    assert broken.files[CRL_FILE] == sound.files[CRL_FILE]
+    assert not publisher.is_due(authority, now)
+
+
+def test_the_newest_crl_wins_a_race(authority: Authority) -> None:
+    """Another process stores a newer list while ours is being put: the target ends up with the newer one."""
+
+    class Racing(FragileTarget):
+        def put(self, name: str, content: bytes) -> None:
+            super().put(name, content)
+            latest = authority.database.latest_crl(0)
+            if name == CRL_FILE and latest and latest.number == 1:
+                with authority.database.transaction() as transaction:
+                    transaction.add_crl(replace(latest, number=2, der=b"newer"))
+
+    target = Racing()
+    CrlPublisher((target,)).publish(authority, ACTOR)
+
+    assert target.files[CRL_FILE] == b"newer"
+
+
+# -- the folder ------------------------------------------------------------------------------------------------------
+
+
+def test_a_file_is_replaced_in_one_step(tmp_path: Path) -> None:
+    """Who has the old file open reads it to its end; nothing half-written ever has the name."""
+    target = FolderTarget(tmp_path / "new" / "CertEnroll")
+    target.put("a.crl", b"old")
+    path = tmp_path / "new" / "CertEnroll" / "a.crl"
+    with path.open("rb") as reader:
+        target.put("a.crl", b"newer")
+        assert reader.read() == b"old"
+
+    assert path.read_bytes() == b"newer"
+    assert path.stat().st_mode & 0o777 == 0o644
+    assert [entry.name for entry in path.parent.iterdir()] == ["a.crl"]
+
+
+def test_an_unchanged_file_keeps_its_time(tmp_path: Path) -> None:
+    """Last-Modified is what caches ask for."""
+    target = FolderTarget(tmp_path)
+    target.put("a.crl", b"same")
+    os.utime(tmp_path / "a.crl", (1, 1))
+
+    target.put("a.crl", b"same")
+
+    assert (tmp_path / "a.crl").stat().st_mtime == 1
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "..\\b", "a\x00b"])
+def test_names_stay_inside_the_folder(name: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no file name"):
+        FolderTarget(tmp_path).put(name, b"")
+
+
+def test_a_folder_that_cannot_be_written_is_a_failure_with_its_name(authority: Authority, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+
+    with pytest.raises(PublicationFailed, match=r"file/Corp Issuing CA\.crl: "):
+        CrlPublisher((FolderTarget(tmp_path / "file"),)).publish(authority, ACTOR)
+
+
+def test_files_need_the_ca_s_dns_name(installed: TwoTier) -> None:
+    """Their names begin with it; nothing is made before that is known."""
+    with installed.database.transaction() as transaction:
+        transaction.save_settings({"cdp-urls": "none", "aia-urls": "none"})
+
+    with pytest.raises(ConfigurationError, match="set dns-name"):
+        CrlPublisher(()).publish(installed.authority(), ACTOR)
+
+    assert installed.database.ca().crl_number == 0
