@@ -7,7 +7,7 @@ SOURCES := $(wildcard src tests bench)
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format bench peers contract lock clean packages
+.PHONY: help run test check format bench peers contract guide lock clean packages
 
 help: ## Show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,7 +23,7 @@ check: $(VENV)/.dev ## Format, lint, types, import rules, unit tests: under a mi
 	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/mypy
-	$(BIN)/python -m pytest tests/test_architecture.py tests/unit -n auto -m "not slow and not peer" $(PYTEST_ARGS)
+	$(BIN)/python -m pytest tests/test_architecture.py tests/test_docs.py tests/unit -n auto -m "not slow and not peer" $(PYTEST_ARGS)
 
 format: $(VENV)/.dev ## Put the code into the project's format
 	$(BIN)/ruff format $(SOURCES)
@@ -37,6 +37,9 @@ peers: packages $(VENV)/.dev ## Other people's clients and checkers against a ru
 
 bench: $(VENV)/.dev ## Measure speed as ratios; BENCH_ARGS=--peers runs other CAs beside ours
 	$(BIN)/python -m bench $(BENCH_ARGS)
+
+guide: $(VENV)/.dev ## Make the generated parts of docs/guide anew (pictures: scripts/screenshots)
+	$(BIN)/python scripts/guide
 
 packages: ## Install the system packages that the tests use (as root; otherwise say what is missing)
 	@scripts/test-packages

@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 import pytest
+import structlog
 
-pytest_plugins = ("tests.support.installation", "tests.support.postgresql")
+pytest_plugins = ("tests.support.postgresql", "tests.support.installation")
+
+structlog.configure(  # as unconfigured, but tracebacks without the values of all variables: those take seconds each
+    processors=[
+        *structlog.get_config()["processors"][:-1],
+        structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback),
+    ]
+)
 
 
 def pytest_make_parametrize_id(config: pytest.Config, val: object, argname: str) -> str | None:

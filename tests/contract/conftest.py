@@ -14,7 +14,10 @@ from certwright.audit.trail import AuditTrail
 from certwright.ca.database import CaDatabase
 from certwright.ca.store import SqlCaDatabase, create_ca
 from certwright.database import Database, sqlite_url
+from certwright.server.composition import Installation
 from tests.support.ca_rows import SETTINGS
+from tests.support.doors import CERT_ADMIN, DATABASES, Site
+from tests.support.installation import Mold
 from tests.support.memory_ca_database import MemoryCaDatabase
 
 _names = (f"Corp Issuing CA {number}" for number in count(1))
@@ -68,3 +71,25 @@ def opener(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[
 @pytest.fixture
 def ca(opener: Callable[[], CaDatabase]) -> CaDatabase:
     return opener()
+
+
+@pytest.fixture(scope="module", params=DATABASES)
+def installation(
+    request: pytest.FixtureRequest, molds: Callable[[str], Mold], new_folder: Callable[[], Path]
+) -> Iterator[Installation]:
+    with molds(request.param).opened(new_folder()) as opened:
+        yield opened
+
+
+@pytest.fixture(params=list(CERT_ADMIN))
+def site(request: pytest.FixtureRequest, installation: Installation) -> Site:
+    """An installation that tests of one module share: who changes a setting, changes it back."""
+    return Site(CERT_ADMIN[request.param](installation), installation)
+
+
+@pytest.fixture(params=[(connector, database) for connector in CERT_ADMIN for database in DATABASES], ids="-".join)
+def own(request: pytest.FixtureRequest, molds: Callable[[str], Mold], tmp_path: Path) -> Iterator[Site]:
+    """An installation of a test's own."""
+    connector, database = request.param
+    with molds(database).opened(tmp_path) as opened:
+        yield Site(CERT_ADMIN[connector](opened), opened)

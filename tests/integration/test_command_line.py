@@ -179,6 +179,15 @@ def test_a_dangerous_template_needs_its_risk_accepted_by_name(server: RunningSer
     assert back.returncode == 0, back.stderr
 
 
+def test_a_name_rule_is_shown_with_the_name_of_its_group(server: RunningServer) -> None:
+    server.cli("account", "group", "Web Masters")
+    server.cli("template", "set", "OfflineRouter", "name-rules.Web Masters.dns-suffixes=partner.example")
+
+    shown = server.cli("template", "show", "OfflineRouter")
+
+    assert r"name rule: CORP\Web Masters may name DNS names below partner.example" in shown
+
+
 def test_passwords_come_from_files_and_standard_input_only(server: RunningServer, tmp_path: Path) -> None:
     file = saved(tmp_path, "password", "from a file, please\nand no more\n")
     server.cli("account", "add", "heidi", "--password-file", file)

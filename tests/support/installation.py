@@ -46,6 +46,7 @@ class People:
     OTHER: Final = "bob"
     GONE: Final = "gideon"  # might enroll, and is disabled
     COMPUTER: Final = "SRV1$"
+    DOMAIN_CONTROLLER: Final = "DC1$"
 
 
 _GROUPS: Final = {
@@ -133,14 +134,16 @@ def populate(installation: Installation) -> None:
             mail=f"{name}@{DOMAIN}",
             actor=OPERATOR,
         )
-    directory.add_account(
-        People.COMPUTER,
-        PrincipalKind.COMPUTER,
-        PASSWORD,
-        ntlm=True,
-        dns_host_name=f"srv1.{DOMAIN}",
-        actor=OPERATOR,
-    )
+    for computer, groups in ((People.COMPUTER, []), (People.DOMAIN_CONTROLLER, ["Domain Controllers"])):
+        directory.add_account(
+            computer,
+            PrincipalKind.COMPUTER,
+            PASSWORD,
+            groups=groups,
+            ntlm=True,
+            dns_host_name=f"{computer.rstrip('$').lower()}.{DOMAIN}",
+            actor=OPERATOR,
+        )
     directory.set_attributes(People.ADMINISTRATOR, mail=f"administrator@{DOMAIN}", actor=OPERATOR)
     group = directory.add_group(ENROLLEES, members=_ENROLLEES, actor=OPERATOR)
     directory.set_enabled(People.GONE, False, actor=OPERATOR)
@@ -152,9 +155,7 @@ def populate(installation: Installation) -> None:
             cn=GateTemplates.APPROVAL,
             enrollment_flag=web_server.enrollment_flag | EnrollmentFlag.PEND_ALL_REQUESTS,
         ),
-        replace(
-            web_server, cn=GateTemplates.STRICT, name_rules=replace(inside, outside=OutsideRules.DENY)
-        ),
+        replace(web_server, cn=GateTemplates.STRICT, name_rules=replace(inside, outside=OutsideRules.DENY)),
         replace(
             web_server,
             cn=GateTemplates.SHORT,
@@ -163,7 +164,7 @@ def populate(installation: Installation) -> None:
         ),
     )
     for template in made:
-        own = replace(template, display_name=template.cn, oid="", name_rules=template.name_rules or inside)
+        own = replace(template, display_name=template.cn, oid="")
         directory.put_template(own, actor=OPERATOR)
         directory.publish(ISSUING, own.cn, actor=OPERATOR)
     directory.publish(ISSUING, "SmartcardUser", actor=OPERATOR)

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -129,6 +130,15 @@ class RunningServer:
     def events(self) -> list[dict[str, Any]]:
         """What the process logged so far."""
         return [json.loads(line) for line in tuple(self.log) if line.startswith("{")]
+
+    def awaited_events(self, wanted: Callable[[dict[str, Any]], bool], since: int = 0) -> list[dict[str, Any]]:
+        """The logged events that are wanted, once there is one: the log arrives a moment after the answer."""
+        deadline = time.monotonic() + 5.0
+        while True:
+            found = [event for event in self.events()[since:] if wanted(event)]
+            if found or time.monotonic() > deadline:
+                return found
+            time.sleep(0.01)
 
     def send(self, number: signal.Signals) -> None:
         assert self.process is not None

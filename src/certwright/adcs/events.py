@@ -67,6 +67,16 @@ class AuditEvent(IntEnum):
     PRIVATE_KEY_DELETED = 9132
     REQUEST_FORM_CHANGED = 9140
     RENEWAL_RULE_CHANGED = 9141
+    CONSOLE_SIGNED_IN = 9150
+    CONSOLE_SIGN_IN_REFUSED = 9151
+    CONSOLE_SIGNED_OUT = 9152
+    CONSOLE_ROLES_CHANGED = 9153
+    CONSOLE_ACCOUNT_CHANGED = 9154
+    API_TOKEN_CHANGED = 9155
+    SECOND_FACTOR_CHANGED = 9156
+    NOTIFICATION_CHANNEL_CHANGED = 9160
+    NOTIFICATION_RULE_CHANGED = 9161
+    NOTIFICATION_GIVEN_UP = 9162
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +111,15 @@ class LifecycleKind(StrEnum):
     SERVICE_RECOVERED = "service-recovered"
     SERVICE_CHANGED = "service-changed"  # its CA certificate or its templates
     DEVICE_USER_EXPIRING = "device-user-expiring"
+    CA_ISSUED = "ca-issued"  # from here on: what our own CAs do
+    CA_PENDING = "ca-pending"
+    CA_DENIED = "ca-denied"
+    CA_FAILED = "ca-failed"
+    CA_REVOKED = "ca-revoked"
+    CA_KEY_ARCHIVED = "ca-key-archived"
+    CA_CERTIFICATE_EXPIRING = "ca-certificate-expiring"
+    CRL_PUBLISHED = "crl-published"
+    CRL_OVERDUE = "crl-overdue"
 
 
 @dataclass(frozen=True, slots=True)

@@ -104,8 +104,9 @@ class PreviewField:
     """One field of a certificate as asked for and as it would be issued."""
 
     name: str
-    requested: str
+    requested: str  # several values stand on lines of their own
     issued: str
+    by: str = ""  # why it is as it is: as asked, template, directory, CA, replaced or removed
 
 
 @dataclass(frozen=True, slots=True)

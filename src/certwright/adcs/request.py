@@ -44,7 +44,7 @@ class RequestFlags(IntFlag):
     @property
     def request_type(self) -> RequestFlags:
         """The format the caller claims, bits 8 to 15; DETECT leaves it to the CA."""
-        return RequestFlags(self & 0xFF00)
+        return RequestFlags(int(self) & 0xFF00)
 
 
 @dataclass(frozen=True, slots=True)

@@ -174,6 +174,18 @@ class AuditTrail:
         merged = heapq.merge(*found, key=lambda record: record.when, reverse=newest_first)
         return list(itertools.islice(merged, limit))
 
+    def stream(
+        self, *, ca: str | None = None, event: int | None = None, since: datetime | None = None
+    ) -> Iterator[AuditRecord]:
+        """Every event, chain after chain, each in its order; as many as there are, without holding them."""
+        with self._database.read() as connection:
+            chains = connection.many("SELECT id, name FROM audit_chain ORDER BY id")
+            for chain_id, name in chains:
+                if ca is None or name == ca:
+                    sql, params = _chain_query(chain_id, event, None, since, None, newest_first=False)
+                    for row in connection.stream(sql, params):
+                        yield _record(name, row)
+
     @staticmethod
     def _of_chain(
         connection: Connection,
@@ -185,25 +197,7 @@ class AuditTrail:
         limit: int | None,
         newest_first: bool,
     ) -> list[AuditRecord]:
-        where = ["id > ? AND id < ?"]
-        params: list[int] = [chain_id << _SEQUENCE_BITS, (chain_id + 1) << _SEQUENCE_BITS]
-        if event is not None:
-            where.append("chain_id = ? AND event = ?")
-            params += [chain_id, int(event)]
-            if event not in _FREQUENT:
-                where.append("NOT (event IN (4886, 4887))")  # word for word the condition of the partial index
-        if request_id is not None:
-            where.append("chain_id = ? AND request_id = ?")
-            params += [chain_id, request_id]
-        if since is not None:
-            where.append("occurred >= ?")
-            params.append(int(since.timestamp()))
-        order = "DESC" if newest_first else "ASC"
-        tail = ""
-        if limit is not None:
-            tail = " LIMIT ?"
-            params.append(limit)
-        sql = f"SELECT {_COLUMNS} FROM audit_event WHERE {' AND '.join(where)} ORDER BY id {order}{tail}"  # noqa: S608
+        sql, params = _chain_query(chain_id, event, request_id, since, limit, newest_first=newest_first)
         return [_record(name, row) for row in connection.many(sql, params)]
 
     # -- verifying ---------------------------------------------------------------------------------------------
@@ -235,6 +229,37 @@ class AuditTrail:
         if strangers and strangers[0]:
             broken.append(f"{strangers[0]} events belong to no chain: its head was deleted, or they were inserted")
         return VerifyResult(checked, tuple(broken), tuple(heads))
+
+
+def _chain_query(
+    chain_id: int,
+    event: int | None,
+    request_id: int | None,
+    since: datetime | None,
+    limit: int | None,
+    *,
+    newest_first: bool,
+) -> tuple[str, list[int]]:
+    """Events of one chain: SQL and its parameters."""
+    where = ["id > ? AND id < ?"]
+    params: list[int] = [chain_id << _SEQUENCE_BITS, (chain_id + 1) << _SEQUENCE_BITS]
+    if event is not None:
+        where.append("chain_id = ? AND event = ?")
+        params += [chain_id, int(event)]
+        if event not in _FREQUENT:
+            where.append("NOT (event IN (4886, 4887))")  # word for word the condition of the partial index
+    if request_id is not None:
+        where.append("chain_id = ? AND request_id = ?")
+        params += [chain_id, request_id]
+    if since is not None:
+        where.append("occurred >= ?")
+        params.append(int(since.timestamp()))
+    order = "DESC" if newest_first else "ASC"
+    tail = ""
+    if limit is not None:
+        tail = " LIMIT ?"
+        params.append(limit)
+    return f"SELECT {_COLUMNS} FROM audit_event WHERE {' AND '.join(where)} ORDER BY id {order}{tail}", params  # noqa: S608
 
 
 def _locked_head(connection: Connection, chain: str) -> tuple[int, int, bytes]:

@@ -91,22 +91,29 @@ class Accounts:
         """
         account = self._find(domain, user)
         self._require_patience(account, peer)
+        return await self._in_pool(lambda: self._check(account, password, peer))
 
-        def check() -> Principal:
-            self._require_patience(account, peer)  # others may have failed while this one waited
-            try:
-                principal = self._directory.verify_password(account.lookup, password)
-                reason = _why_unfit(principal)
-            except LogonRefused as refused:
-                self._throttle.failed(account.key, peer)
-                raise Refused(refused.reason.value, account.spelled) from None
-            if reason:
-                self._throttle.failed(account.key, peer)
-                raise Refused(reason, account.spelled)
-            self.note_success(principal, peer)
-            return principal
+    def check_password_here(self, domain: str, user: str, password: str, peer: str) -> Principal:
+        """The same in the calling thread, for callers that have few of them (the console's pages).
 
-        return await self._in_pool(check)
+        Raises:
+            Refused: as `check_password`.
+        """
+        return self._check(self._find(domain, user), password, peer)
+
+    def _check(self, account: _Account, password: str, peer: str) -> Principal:
+        self._require_patience(account, peer)  # others may have failed while this one waited
+        try:
+            principal = self._directory.verify_password(account.lookup, password)
+            reason = _why_unfit(principal)
+        except LogonRefused as refused:
+            self._throttle.failed(account.key, peer)
+            raise Refused(refused.reason.value, account.spelled) from None
+        if reason:
+            self._throttle.failed(account.key, peer)
+            raise Refused(reason, account.spelled)
+        self.note_success(principal, peer)
+        return principal
 
     async def _in_pool(self, check: Callable[[], _T]) -> _T:
         """Run in the pool. A slot is held until the work is done, even if the client no longer waits for it."""

@@ -15,6 +15,8 @@ import structlog
 
 from certwright.adcs.errors import (
     AccessDenied,
+    AdcsError,
+    BadRequest,
     BadRequestState,
     ConfigurationError,
     HResult,
@@ -27,7 +29,6 @@ from certwright.adcs.interfaces import (
     Check,
     CrlKind,
     Preview,
-    PreviewField,
     Restriction,
     Row,
     Sort,
@@ -48,8 +49,11 @@ from certwright.ca.database import RequestRecord, RequestState
 from certwright.ca.generation import CaGeneration
 from certwright.ca.intake.formats import read_request
 from certwright.ca.intake.request import EnrollmentRequest
-from certwright.ca.issuance.signing import new_serial_number
-from certwright.ca.policy.base import CertificateSpec, Deny, Issue, Pend, SpecExtension, Verdict
+from certwright.ca.issuance.builder import check_readable
+from certwright.ca.issuance.preparing import ALWAYS_OURS, FROM_TEMPLATE
+from certwright.ca.issuance.signing import PreparedCertificate, new_serial_number
+from certwright.ca.picture import picture, picture_of_refused
+from certwright.ca.policy.base import Deny, Issue, Pend, SpecExtension, Verdict
 from certwright.ca.revocation.publication import CrlPublisher
 from certwright.pki import oids
 from certwright.pki.crl import encode_entry
@@ -59,23 +63,18 @@ log = structlog.get_logger(__name__)
 _OFFICER = CaAccess.OFFICER
 _READERS = CaAccess.ADMINISTRATOR | CaAccess.OFFICER | CaAccess.AUDITOR | CaAccess.READ
 
-OFFICER_MAY_NOT_SET = frozenset(
-    {
-        oids.SUBJECT_ALTERNATIVE_NAME,
-        oids.BASIC_CONSTRAINTS,
-        oids.KEY_USAGE,
-        oids.EXTENDED_KEY_USAGE,
-        oids.APPLICATION_POLICIES,
-        oids.CERTIFICATE_TEMPLATE,
-        oids.CERTIFICATE_TEMPLATE_NAME,
-        oids.NTDS_CA_SECURITY,
-        oids.AUTHORITY_KEY_IDENTIFIER,
-        oids.SUBJECT_KEY_IDENTIFIER,
-        oids.CRL_DISTRIBUTION_POINTS,
-        oids.AUTHORITY_INFORMATION_ACCESS,
-    }
+MAX_EXTENSION = 16 * 1024
+"""Longest value of an extension an officer may add, in octets."""
+
+OFFICER_MAY_NOT_SET = (
+    ALWAYS_OURS
+    | FROM_TEMPLATE
+    | {oids.CERTIFICATE_POLICIES, oids.NTDS_REPLICATION, oids.FRESHEST_CRL, oids.OCSP_NO_CHECK}
 )
-"""Extensions that decide who the certificate names and what it may do: they come from the template alone."""
+"""Extensions that decide who the certificate names, what it may do and how its revocation is found out.
+
+They come from the template and the CA alone.
+"""
 
 
 class Administration:
@@ -100,15 +99,19 @@ class Administration:
         generation = authority.generations.current()
         access = authority.demand(generation, officer, _OFFICER | CaAccess.ADMINISTRATOR)
         record, submission, request = self._reread(request_id)
+        added = self._added_extensions(request_id)
         self._may_resubmit(record, access)
         now = authority.clock()
         verdict = self._verify(generation, submission, request, now)
-        if fingerprint is not None and fingerprint != self._fingerprint(generation, record, request, verdict):
+        if fingerprint is not None and fingerprint != self._fingerprint(generation, record, request, verdict, added):
             raise BadRequestState(
                 f"request {request_id} would now be issued differently than shown; look at it again"
             )
         with authority.transaction() as transaction:
-            self._may_resubmit(self._existing(transaction.request(request_id), request_id), access)
+            found = self._existing(transaction.request(request_id), request_id)
+            self._may_resubmit(found, access)
+            if (found.attributes, self._added_extensions(request_id)) != (record.attributes, added):
+                raise BadRequestState(f"request {request_id} was changed just now; look at it again")
             authority.audit(transaction, AuditEvent.REQUEST_RESUBMITTED, now, officer.account, request_id=request_id)
             if isinstance(verdict, Deny):
                 message = denial_message(verdict)
@@ -137,7 +140,7 @@ class Administration:
                 verdict, Pend
             ):  # approval was given, and still a rule wants to wait: say so, change nothing
                 raise BadRequestState(f"request {request_id} stays pending: {verdict.reason}")
-            spec = self._with_officer_extensions(request_id, verdict.spec)
+            spec = replace(verdict.spec, extensions=verdict.spec.extensions + added)
             prepared = generation.signer.prepare(spec, request.public_key, new_serial_number())
             certificate = generation.signer.redeem(prepared)
             columns = certificate_columns(prepared, certificate, generation)
@@ -207,32 +210,28 @@ class Administration:
         generation = authority.generations.current()
         authority.demand(generation, officer, _OFFICER | CaAccess.ADMINISTRATOR)
         record, submission, request = self._reread(request_id)
+        added = self._added_extensions(request_id)
         verdict = self._verify(generation, submission, request, authority.clock())
-        requested = request.display_names()
+        checks = verdict.checks
+        prepared: PreparedCertificate | None = None
+        fields = picture_of_refused(request)
         if isinstance(verdict, Deny):
-            issued_fields: tuple[PreviewField, ...] = (
-                PreviewField("Subject", requested.subject, ""),
-                PreviewField("Subject alternative names", requested.alternative_names, ""),
-            )
+            checks = checks or (Check(verdict.rule, False, verdict.reason),)
         else:
-            prepared = generation.signer.prepare(
-                self._with_officer_extensions(request_id, verdict.spec), request.public_key, new_serial_number()
-            )
-            facts = prepared.facts
-            issued_fields = (
-                PreviewField("Subject", requested.subject, facts.subject),
-                PreviewField("Subject alternative names", requested.alternative_names, facts.alternative_names),
-                PreviewField("Not before", "", facts.not_before.isoformat()),
-                PreviewField("Not after", "", facts.not_after.isoformat()),
-                PreviewField("Template", record.template, verdict.spec.template.cn if verdict.spec.template else ""),
-            )
+            spec = replace(verdict.spec, extensions=verdict.spec.extensions + added)
+            try:
+                prepared = generation.signer.prepare(spec, request.public_key, new_serial_number())
+            except AdcsError as error:  # policy is content, and still no certificate can be made of it
+                checks = (*checks, Check("contents", False, error.message))
+            else:
+                with_ca = spec.not_after == generation.signer_not_after
+                fields = picture(request, record.template, spec, prepared.tbs, ends_with_ca=with_ca)
         return Preview(
             request_id=request_id,
-            fields=issued_fields,
-            checks=verdict.checks
-            or ((Check(verdict.rule, False, verdict.reason),) if isinstance(verdict, Deny) else ()),
-            fingerprint=self._fingerprint(generation, record, request, verdict),
-            would_issue=isinstance(verdict, Issue),
+            fields=fields,
+            checks=checks,
+            fingerprint=self._fingerprint(generation, record, request, verdict, added),
+            would_issue=isinstance(verdict, Issue) and prepared is not None,
         )
 
     def set_attributes(self, officer: Requester, request_id: int, attributes: RequestAttributes) -> None:
@@ -253,13 +252,21 @@ class Administration:
         authority.notify_exits()
 
     def set_extension(self, officer: Requester, request_id: int, oid: str, value: bytes, critical: bool) -> None:
-        """Add an extension to a pending request. [MS-CSRA] 3.1.4.1.2; narrower: see `OFFICER_MAY_NOT_SET`."""
+        """Add an extension to a pending request. [MS-CSRA] 3.1.4.1.2; narrower: see `OFFICER_MAY_NOT_SET`.
+
+        Raises:
+            AccessDenied: the caller is no certificate manager, or the extension is not for officers to set.
+            BadRequest: it could not be issued: no object identifier, too long, or malformed for what it is.
+        """
         authority = self._authority
         authority.demand(authority.generations.current(), officer, _OFFICER)
         if oid in OFFICER_MAY_NOT_SET:
             raise AccessDenied(
                 f"the extension {oids.name_of(oid)} ({oid}) comes from the template; it cannot be set by hand"
             )
+        if len(value) > MAX_EXTENSION:
+            raise BadRequest(f"the extension has {len(value)} octets; {MAX_EXTENSION} are possible")
+        check_readable(SpecExtension(oid, critical, value))
         with authority.transaction() as transaction:
             self._demand_pending(self._existing(transaction.request(request_id), request_id))
             transaction.set_extension(request_id, oid, value, critical)
@@ -487,15 +494,19 @@ class Administration:
         facts = self._authority.facts(generation, submission, now, approved=True)
         return generation.policy.verify(request, facts)
 
-    def _with_officer_extensions(self, request_id: int, spec: CertificateSpec) -> CertificateSpec:
-        added = tuple(
+    def _added_extensions(self, request_id: int) -> tuple[SpecExtension, ...]:
+        """What officers added to a request."""
+        return tuple(
             SpecExtension(oid, critical, value) for oid, critical, value in self._database.extensions(request_id)
         )
-        return replace(spec, extensions=spec.extensions + added) if added else spec
 
     @staticmethod
     def _fingerprint(
-        generation: CaGeneration, record: RequestRecord, request: EnrollmentRequest, verdict: Verdict
+        generation: CaGeneration,
+        record: RequestRecord,
+        request: EnrollmentRequest,
+        verdict: Verdict,
+        added: tuple[SpecExtension, ...],
     ) -> str:
         """Changes when what would be signed changes; the running clock alone does not change it."""
         digest = hashlib.sha256(request.der)
@@ -504,8 +515,10 @@ class Administration:
             digest.update(f"deny|{verdict.status}|{verdict.reason}".encode())
         else:
             spec = verdict.spec
-            lifetime = spec.not_after - spec.not_before
+            with_ca = spec.not_after == generation.signer_not_after
+            lifetime = "as long as the CA" if with_ca else spec.not_after - spec.not_before
             template = spec.template
             version = (template.cn, template.major_version, template.minor_version) if template else ()
-            digest.update(repr((spec.subject, spec.subject_alternative_names, lifetime, version, spec.sid)).encode())
+            names = (spec.subject, spec.subject_alternative_names, spec.sid)
+            digest.update(repr((names, lifetime, version, spec.extensions, added)).encode())
         return digest.hexdigest()

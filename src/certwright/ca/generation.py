@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Final
 
 from certwright.adcs.errors import CaUnreachable, ConfigurationError, HResult
 from certwright.adcs.requester import Sid
@@ -22,6 +23,9 @@ from certwright.ca.policy.base import PolicyModule
 from certwright.ca.policy.enterprise import EnterprisePolicy
 from certwright.ca.policy.standalone import StandalonePolicy
 from certwright.keystores.base import KeyUnavailable, SigningKey
+
+_MAX_KNOWN: Final = 1024
+"""Callers (by their SIDs) whose access a generation remembers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +40,16 @@ class CaGeneration:
     signer: CaSigner
     signer_not_before: datetime
     signer_not_after: datetime
+    _known_access: dict[frozenset[Sid], CaAccess] = field(default_factory=dict, repr=False, compare=False)
 
     def access(self, sids: frozenset[Sid]) -> CaAccess:
         """What a caller with these SIDs may do on this CA."""
-        return self.security.granted_ca_access(sids).implied
+        access = self._known_access.get(sids)
+        if access is None:
+            access = self.security.granted_ca_access(sids).implied
+            if len(self._known_access) < _MAX_KNOWN:
+                self._known_access[sids] = access
+        return access
 
 
 class GenerationSource:

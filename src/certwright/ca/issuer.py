@@ -1,6 +1,6 @@
 """The issuer thread: submissions of one CA, many to a commit.
 
-Requests wait in a queue; the thread takes all that wait, runs the synchronous engine for each inside one
+Requests wait in a queue; the thread takes all that wait, reads them, decides on all and signs all inside one
 transaction, commits, and only then hands out the answers. No answer leaves before it is durable; every waiter is
 answered exactly once, on every path.
 """
@@ -11,16 +11,15 @@ import asyncio
 import queue
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import TypeVar
 
 import structlog
 
 from certwright.adcs.errors import AdcsError, CaUnreachable, HResult
 from certwright.adcs.request import Response
-from certwright.ca.authority import Authority, Recorded, Submission
+from certwright.ca.authority import Authority, Recorded, Submission, Unsigned
 from certwright.ca.database import CaTransaction
 
 log = structlog.get_logger(__name__)
@@ -30,8 +29,6 @@ DEFAULT_PATIENCE = 30.0
 """Seconds a submission may wait for its commit."""
 
 _Answer = Response | BaseException
-_T = TypeVar("_T")
-_R = TypeVar("_R")
 
 
 @dataclass(slots=True, eq=False)
@@ -151,8 +148,12 @@ class Issuer:
             job.answer = error
 
     def _attempt(self, jobs: Sequence[_Job]) -> None:
-        """Decide all jobs in one transaction. Raises only while nothing is committed."""
-        answers = self._transact(jobs, [job.deadline for job in jobs], self._decide)
+        """Read all jobs, then decide all and sign all in one transaction. Raises only while nothing is committed."""
+        for job in jobs:
+            job.submission = self.authority.read(job.submission)
+        with self.authority.transaction(deadline=max(job.deadline for job in jobs)) as transaction:
+            decided = [self._decide(transaction, job) for job in jobs]
+            answers = [self._sign(transaction, each) for each in decided]
         unsigned = []
         for job, answer in zip(jobs, answers, strict=True):
             if isinstance(answer, Recorded):
@@ -166,7 +167,8 @@ class Issuer:
         """The rows are durable; sign with a key outside this process, then record the certificates."""
         signed = [self.authority.sign_elsewhere(recorded) for _, recorded in unsigned]
         try:
-            finished = self._transact(signed, [job.deadline for job, _ in unsigned], self.authority.finish)
+            with self.authority.transaction(deadline=max(job.deadline for job, _ in unsigned)) as transaction:
+                finished = [self.authority.finish(transaction, each) for each in signed]
         except Exception as error:  # rows stay ACTIVE: `Authority.recover` closes them, nothing is issued twice
             log.error("certificates_not_recorded", ca=self.authority.name, exc_info=error)
             for job, _ in unsigned:
@@ -175,17 +177,21 @@ class Issuer:
         for (job, _), answer in zip(unsigned, finished, strict=True):
             job.answer = answer
 
-    def _decide(self, transaction: CaTransaction, job: _Job) -> Response | Recorded | AdcsError:
+    def _decide(self, transaction: CaTransaction, job: _Job) -> Response | Unsigned | Recorded | AdcsError:
         try:
             return self.authority.decide(transaction, job.submission)
         except AdcsError as error:  # refused before a row was written: the job's own answer
             return error
 
-    def _transact(
-        self, items: Sequence[_T], deadlines: Sequence[float], step: Callable[[CaTransaction, _T], _R]
-    ) -> list[_R]:
-        with self.authority.transaction(deadline=max(deadlines)) as transaction:
-            return [step(transaction, item) for item in items]
+    def _sign(
+        self, transaction: CaTransaction, decided: Response | Unsigned | Recorded | AdcsError
+    ) -> Response | Recorded | AdcsError:
+        if not isinstance(decided, Unsigned):
+            return decided
+        try:
+            return self.authority.sign(transaction, decided)
+        except AdcsError as error:
+            return error
 
     def _deliver(self, batch: Sequence[_Job]) -> None:
         by_loop: dict[asyncio.AbstractEventLoop, list[_Job]] = {}

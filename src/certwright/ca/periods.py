@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import calendar
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final
 
 MAX_COUNT: Final = 100_000
@@ -74,8 +75,15 @@ class Period:
         return when.replace(year=year, month=month, day=min(when.day, calendar.monthrange(year, month)[1]))
 
     def length(self, start: datetime) -> timedelta:
-        """How long it is when it begins at `start`."""
-        return self.after(start) - start
+        """How long it is when it begins at `start`; of that moment only the date counts."""
+        fixed = _FIXED.get(self.unit)
+        return fixed * self.count if fixed is not None else _from_date(self, start.date())
 
     def __str__(self) -> str:
         return f"{self.count} {self.unit}"
+
+
+@lru_cache(maxsize=64)  # asked for every certificate, and a day has many
+def _from_date(period: Period, start: date) -> timedelta:
+    begin = datetime.combine(start, time(), UTC)
+    return period.after(begin) - begin

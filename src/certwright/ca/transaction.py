@@ -99,9 +99,9 @@ class SqlCaTransaction:
     def add_certificate(self, request_id: int, record: CertificateRecord, der: bytes) -> None:
         """Insert the certificate of a row.
 
-        On PostgreSQL, asking costs a round trip, so only the first certificate of a transaction is asked for at once;
-        a collision of a later one shows when the rows are written, and nothing of the transaction stays. The issuer
-        then runs each submission alone, where each is the first.
+        Asking costs a look-up, on PostgreSQL a round trip, so only the first certificate of a transaction is asked
+        for at once; a collision of a later one shows when the rows are written, and nothing of the transaction stays.
+        The issuer then runs each submission alone, where each is the first.
 
         Raises:
             DuplicateSerial: a certificate of this CA has this serial number; the transaction can go on.
@@ -121,7 +121,7 @@ class SqlCaTransaction:
         self._certificates[row_id] = rows.certificate_row(self._ca_id, row_id, record)
 
     def _is_taken(self, serial_number: str) -> bool:
-        if self._serials and self._connection.dialect == "postgresql":
+        if self._serials:
             return False
         sql = "SELECT 1 FROM ca_certificate WHERE ca_id = ? AND serial_number = ?"
         return self._connection.one(sql, (self._ca_id, serial_number)) is not None

@@ -18,9 +18,15 @@ from certwright.cli import (
     auditing,
     authorities,
     certificates,
+    device_users,
     explaining,
     initializing,
+    inventory,
+    notifications,
+    orders,
+    renewal,
     requests,
+    services,
     serving,
     templates,
     tls,
@@ -46,6 +52,12 @@ application.add_typer(requests.commands, name="request")
 application.add_typer(certificates.commands, name="certificate")
 application.add_typer(auditing.commands, name="audit")
 application.add_typer(tls.commands, name="tls")
+application.add_typer(device_users.commands, name="device-user")
+application.add_typer(services.commands, name="service")
+application.add_typer(orders.commands, name="order")
+application.add_typer(inventory.commands, name="inventory")
+application.add_typer(renewal.commands, name="renewal")
+application.add_typer(notifications.commands, name="notification")
 
 
 def _print_version(wanted: bool) -> None:

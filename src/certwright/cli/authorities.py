@@ -225,7 +225,7 @@ def take_offline(
                 f"{record.name} issues certificates to everybody and would stop; say --issuing if that is meant"
             )
         key_name = _key_name(record)
-        passphrase = read_password(passphrase_file, "Passphrase for the key file").encode()
+        passphrase = read_password(passphrase_file, "Passphrase for the key file", "--passphrase-file").encode()
         session.installation.key_store.take_offline(key_name, out, passphrase)
         _audit(session, name, (AuditEvent.CA_KEY_EXPORTED, AuditEvent.CA_KEY_REMOVED), key=key_name, file=str(out))
     print_line(
@@ -254,7 +254,7 @@ def bring_online(
         record = local.authority.database.ca()
         key_name = _key_name(record)
         pem = read_file(file, 64 << 10)
-        passphrase = read_password(passphrase_file, "Passphrase of the key file").encode()
+        passphrase = read_password(passphrase_file, "Passphrase of the key file", "--passphrase-file").encode()
         session.installation.key_store.import_(key_name, pem, passphrase)
         _audit(session, name, (AuditEvent.CA_KEY_RETURNED,), key=key_name)
     print_line(f"The key of {record.name} is here again.")

@@ -48,7 +48,7 @@ def write_file(path: Path, data: bytes, *, force: bool = False) -> None:
         draft.unlink(missing_ok=True)
 
 
-def read_password(file: str, prompt: str = "Password") -> str:
+def read_password(file: str, prompt: str = "Password", option: str = "--password-file") -> str:
     """A password from the first line of a file, from standard input (`-`), or typed twice without echo.
 
     Never from an argument: those can be seen by every account of the host.
@@ -61,7 +61,7 @@ def read_password(file: str, prompt: str = "Password") -> str:
 
         first = getpass.getpass(f"{prompt}: ", stream=sys.stderr)
         if first != getpass.getpass(f"{prompt} again: ", stream=sys.stderr):
-            raise InvalidArgument("the two passwords differ")
+            raise InvalidArgument(f"the two {prompt.partition(' ')[0].lower()}s differ")
         text = first
     else:
         try:
@@ -70,6 +70,7 @@ def read_password(file: str, prompt: str = "Password") -> str:
             raise InvalidArgument(f"{file or 'standard input'} is no UTF-8 text") from None
     if not text:
         raise InvalidArgument(
-            "there is no password: give a file that holds it with --password-file, or write it to standard input"
+            f"there is no {prompt.partition(' ')[0].lower()}: give a file that holds it with {option}, or write it to"
+            " standard input"
         )
     return text

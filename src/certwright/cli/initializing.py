@@ -88,7 +88,7 @@ def init(
         netbios=netbios,
         root_key=KeyAlgorithm(root_key.value),
         ca_key=KeyAlgorithm(ca_key.value),
-        password=read_password(admin_password_file) if admin_password_file else "",
+        password=read_password(admin_password_file, option="--admin-password-file") if admin_password_file else "",
     )
     with progress(STEPS) as step:
         made = initialize(folder, plan, step)

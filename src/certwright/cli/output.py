@@ -33,25 +33,34 @@ def print_json_array(rows: Iterable[object]) -> None:
 
 
 def print_table(rows: Iterable[Sequence[object]], *headings: str) -> None:
-    """Aligned columns; cells are never cut off, so that what is printed can be copied."""
+    """Aligned columns; cells are never cut off, so that what is printed can be copied.
+
+    A terminal gets a table as wide as it is; a file or a pipe one line a row, without blanks at the end.
+    """
+    cells = [tuple(" ".join(text_of(cell).split("\n")) for cell in row) for row in rows]
+    if not cells:
+        note("nothing to show")
+    elif sys.stdout.isatty():
+        _print_on_terminal(cells, headings)
+    else:
+        widths = [max(map(len, column)) for column in zip(headings, *cells, strict=True)]
+        for row in (headings, *cells):
+            padded = (f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True))
+            print_line("  ".join(padded).rstrip())
+
+
+def _print_on_terminal(rows: Sequence[Sequence[str]], headings: Sequence[str]) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table
-
-    console = Console(soft_wrap=True) if sys.stdout.isatty() else Console(width=10_000, soft_wrap=True)
-    table = Table(box=box.SIMPLE_HEAD if sys.stdout.isatty() else None, pad_edge=False, show_edge=False)
-    for heading in headings:
-        table.add_column(heading, no_wrap=not sys.stdout.isatty(), overflow="fold")
     from rich.text import Text
 
-    count = 0
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for heading in headings:
+        table.add_column(heading, overflow="fold")
     for row in rows:
-        table.add_row(*(Text(text_of(cell)) for cell in row))
-        count += 1
-    if count:
-        console.print(table)
-    else:
-        note("nothing to show")
+        table.add_row(*map(Text, row))
+    Console(soft_wrap=True).print(table)
 
 
 def print_fields(fields: Iterable[tuple[str, object]]) -> None:
@@ -139,11 +148,15 @@ def time_text(when: datetime) -> str:
 
 def text_of(value: object) -> str:
     """The value for a table's cell."""
+    from certwright.adcs.errors import HResult
+
     match value:
         case None:
             return ""
         case bool():
             return "yes" if value else "no"
+        case HResult():
+            return f"{value.hex} {value.name}"
         case datetime():
             return when.strftime("%Y-%m-%d %H:%M:%S") if (when := value.astimezone(UTC)) else ""
         case Enum():

@@ -37,7 +37,7 @@ def serve(bind: BindOption = None, home: HomeOption = None) -> None:
 
 
 def worker(home: HomeOption = None) -> None:
-    """Run the worker alone: CRLs, the renewal of our own certificate, upkeep of the database."""
+    """Run the worker alone: CRLs, our own certificate, orders, renewals, notifications, upkeep of the database."""
     from certwright.server import running
 
     running.run_worker(home_folder(home), ready=lambda home: _print(f"Certwright's worker runs on {home.folder}."))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -16,6 +16,13 @@ if TYPE_CHECKING:
 commands = typer.Typer(help="Certificate templates.", no_args_is_help=True)
 
 _NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The template's name, such as WebServer.")]
+_RULE_KINDS: Final = {
+    "dnsSuffixes": "DNS names below",
+    "ipRanges": "IP addresses in",
+    "upnDomains": "user principal names of",
+    "mailDomains": "mail addresses of",
+}
+"""The lists of a name rule, as a sentence names them."""
 _AcceptOption = Annotated[
     list[str] | None,
     typer.Option("--accept-risk", metavar="RISK", help="Accept a risk by its name, such as ESC1; may be repeated."),
@@ -67,6 +74,7 @@ def list_templates(
 @commands.command("show")
 def show(name: _NameArgument, ca: CaOption = "", as_json: JsonOption = False, home: HomeOption = None) -> None:
     """Show a template: its attributes as in Active Directory, who may do what with it, and what is risky about it."""
+    from certwright.adcs.requester import parse_sid
     from certwright.adcs.security import SecurityDescriptor
     from certwright.adcs.template_json import template_to_json
     from certwright.cli.output import print_fields, print_json, print_line
@@ -83,7 +91,8 @@ def show(name: _NameArgument, ca: CaOption = "", as_json: JsonOption = False, ho
             "autoenroll": security.autoenroll_sids(),
             "write": security.write_sids(),
         }
-        names = directory.sid_names(frozenset().union(*rights.values()))
+        groups = frozenset(parse_sid(rule.group) for rule in template.name_rules.rules if rule.group)
+        names = directory.sid_names(groups.union(*rights.values()))
         on_offer = template.cn in _published(session, ca)
     who = {right: sorted(names.get(sid, sid) for sid in sids) for right, sids in rights.items()}
     document = template_to_json(template)
@@ -111,7 +120,9 @@ def show(name: _NameArgument, ca: CaOption = "", as_json: JsonOption = False, ho
     print_fields([(key, value) for key, value in document.items() if not isinstance(value, dict)])
     for rule in rules["rules"]:
         allowed = "; ".join(
-            f"{kind} {', '.join(values)}" for kind, values in rule.items() if values and kind != "group"
+            f"{_RULE_KINDS.get(kind, kind)} {', '.join(values)}"
+            for kind, values in rule.items()
+            if values and kind != "group"
         )
         group = names.get(rule["group"], rule["group"]) or "everybody who may enroll"
         print_line(f"name rule: {group} may name {allowed}")

@@ -1,6 +1,6 @@
 """What goes wrong on the way to somebody else's CA, in words its administrator can act on.
 
-Every message names the server, what was seen, and what to change. Secrets never stand in one.
+Every error says what was seen (`what`) and what to do about it (`fix`); its message is both. Neither holds a secret.
 """
 
 from __future__ import annotations
@@ -14,27 +14,36 @@ if TYPE_CHECKING:
     from certwright.connectors.trust import ServerCertificate
 
 
-class NameNotResolved(CaUnreachable):
+class ServiceFault(CaUnreachable):
+    """The service cannot be used now, and nothing was handed in."""
+
+    def __init__(self, what: str, fix: str = "", status: HResult | None = None) -> None:
+        super().__init__(joined(what, fix), status)
+        self.what = what
+        self.fix = fix
+
+
+class NameNotResolved(ServiceFault):
     """DNS knows no address of the server."""
 
 
-class ConnectionFailed(CaUnreachable):
-    """Nobody listens, nobody answers in time, or the connection broke before anything was handed in."""
+class ConnectionFailed(ServiceFault):
+    """Nobody listens, nobody answers in time, or the connection broke."""
 
 
-class TlsFailed(CaUnreachable):
+class TlsFailed(ServiceFault):
     """The server answers, but not with TLS that can be used."""
 
 
 class CertificateNotTrusted(TlsFailed):
     """The server's certificate does not lead to what the service trusts. `seen` is that certificate."""
 
-    def __init__(self, message: str, seen: ServerCertificate | None = None) -> None:
-        super().__init__(message)
+    def __init__(self, what: str, fix: str, seen: ServerCertificate | None = None) -> None:
+        super().__init__(what, fix)
         self.seen = seen
 
 
-class NotEnrollmentPages(CaUnreachable):
+class NotEnrollmentPages(ServiceFault):
     """The server answers with something that is not Web Enrollment, or with a fault of its own."""
 
 
@@ -65,6 +74,7 @@ class LogonCause(StrEnum):
     SERVICE_NAME = "service principal name unknown"
     KDC = "no KDC reached"
     CLOCK = "clocks differ"
+    KEYTAB = "keytab does not fit"
     NOT_INSTALLED = "Kerberos libraries missing"
 
 
@@ -75,14 +85,21 @@ class LogonRefused(AccessDenied):
         offered: schemes of the server's WWW-Authenticate headers, as written there.
     """
 
-    def __init__(self, message: str, cause: LogonCause, offered: tuple[str, ...] = ()) -> None:
-        super().__init__(message)
+    def __init__(self, what: str, fix: str, cause: LogonCause, offered: tuple[str, ...] = ()) -> None:
+        super().__init__(joined(what, fix))
+        self.what = what
+        self.fix = fix
         self.cause = cause
         self.offered = offered
 
 
 class PagesForbidden(AccessDenied):
     """The account logged on, but may not use the pages (403)."""
+
+    def __init__(self, what: str, fix: str) -> None:
+        super().__init__(joined(what, fix))
+        self.what = what
+        self.fix = fix
 
 
 class WrongCertificate(AdcsError):
@@ -93,3 +110,7 @@ class WrongCertificate(AdcsError):
     def __init__(self, message: str, request_id: int) -> None:
         super().__init__(message)
         self.request_id = request_id
+
+
+def joined(what: str, fix: str) -> str:
+    return f"{what}. {fix[0].upper()}{fix[1:]}" if fix else what

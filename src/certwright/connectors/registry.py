@@ -74,6 +74,10 @@ class Registry:
     def configs(self) -> Sequence[str]:
         return [config for connector in self._connectors for config in connector.configs()]
 
+    def config(self, config: str) -> str:
+        """The full configuration string of a CA. Raises as `connect`."""
+        return self._find(config)[1]
+
     def _find(self, config: str) -> tuple[Connector, str]:
         r"""Match `host\name` or the CA's name alone, ignoring case; nothing given means the first CA."""
         wanted = config.casefold()

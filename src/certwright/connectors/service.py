@@ -20,7 +20,7 @@ MAX_SECRET: Final = 64 * 1024
 """Longest password or keytab taken, in bytes."""
 
 _LABEL: Final = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)")
-_PATH: Final = re.compile(r"/(?:[A-Za-z0-9._~-]{1,64}/){0,8}")
+_PATH: Final = re.compile(r"/(?:(?!\.{1,2}/)[A-Za-z0-9._~-]{1,64}/){0,8}")
 _CONTROLS: Final = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -144,5 +144,5 @@ def _is_host(text: str) -> bool:
     try:
         ipaddress.ip_address(text)
     except ValueError:
-        return 0 < len(text) <= 253 and all(_LABEL.fullmatch(label) for label in text.removesuffix(".").split("."))
+        return 0 < len(text) <= 253 and all(_LABEL.fullmatch(label) for label in text.split("."))
     return "%" not in text

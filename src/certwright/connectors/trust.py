@@ -23,7 +23,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from certwright.adcs.errors import ConfigurationError
-from certwright.connectors.errors import CertificateNotTrusted, ConnectionFailed, NameNotResolved, TlsFailed
+from certwright.connectors.errors import (
+    CertificateNotTrusted,
+    ConnectionFailed,
+    NameNotResolved,
+    ServiceFault,
+    TlsFailed,
+)
 from certwright.connectors.service import ServiceAddress
 from certwright.pki.certificate import CertificateView
 from certwright.pki.errors import EncodingError
@@ -151,9 +157,10 @@ def verifying_context(trust: Trust, address: ServiceAddress, timeout: float) -> 
             if position is None:
                 seen = ServerCertificate.of(chain)
                 raise CertificateNotTrusted(
-                    f"{address} shows another certificate than the one that was accepted: {_described(seen)}. "
-                    f"Accepted is {colons(trust.sha256)}. If the certificate was renewed, compare the fingerprint on "
-                    "the server and accept the new one; otherwise somebody stands in between",
+                    f"{address} does not show the certificate that was accepted ({colons(trust.sha256)}), but "
+                    f"{_described(seen)}",
+                    "if it was renewed, compare the fingerprint on the server and accept the new one; if it was not, "
+                    "somebody stands in between",
                     seen,
                 )
             context = _pinned_context([ssl.DER_cert_to_PEM_cert(chain[position])])
@@ -216,7 +223,7 @@ def look(address: ServiceAddress, timeout: float) -> tuple[bytes, ...]:
     except OSError as error:
         raise explain(error, address) from error
     if not chain:
-        raise TlsFailed(f"{address} shows no certificate; it cannot be Web Enrollment")
+        raise TlsFailed(f"{address} shows no certificate", "correct the port")
     return chain
 
 
@@ -256,7 +263,7 @@ def _sha256(der: bytes) -> str:
 # -- in words --------------------------------------------------------------------------------------------------------
 
 
-def explain(error: BaseException, address: ServiceAddress, timeout: float = 5.0) -> Exception:
+def explain(error: BaseException, address: ServiceAddress, timeout: float = 5.0) -> ServiceFault:
     """The error of ours that says why no connection came about. Looks again where a certificate was not trusted."""
     for cause in _causes(error):
         match cause:
@@ -264,26 +271,31 @@ def explain(error: BaseException, address: ServiceAddress, timeout: float = 5.0)
                 return _not_trusted(cause, address, timeout)
             case ssl.SSLError():
                 return TlsFailed(
-                    f"{address} does not talk TLS 1.2 or 1.3 with us ({cause.reason or 'no reason given'}): check the "
-                    "port, and that HTTPS is bound to it on the server"
+                    f"{address} does not talk TLS 1.2 or 1.3 with us ({cause.reason or 'no reason given'})",
+                    "check the port, and that HTTPS is bound to it on the server",
                 )
             case socket.gaierror():
                 return NameNotResolved(
-                    f"{address.hostname} cannot be resolved: check the name, and the DNS servers of this machine"
+                    f"the name {address.hostname} cannot be resolved",
+                    "check the name, and the DNS servers of this machine",
                 )
             case ConnectionRefusedError():
                 return ConnectionFailed(
-                    f"{address.hostname} refuses connections to port {address.port}: check the port, and that IIS runs"
+                    f"{address.hostname} refuses connections to port {address.port}",
+                    "check the port, and that the web server runs",
                 )
             case TimeoutError():
                 return ConnectionFailed(
-                    f"{address} does not answer in time: check firewalls between here and port {address.port}"
+                    f"{address} does not answer in time",
+                    f"check the firewalls between here and port {address.port}, and whether the server is overloaded",
                 )
             case ConnectionResetError() | BrokenPipeError():
-                return ConnectionFailed(f"{address} broke the connection off; check its port and its event log")
+                return ConnectionFailed(f"{address} broke the connection off", "check the port, and its event log")
             case OSError() if cause.errno is not None:
-                return ConnectionFailed(f"{address} cannot be reached: {cause.strerror}")
-    return ConnectionFailed(f"the connection to {address} broke off before an answer came")
+                return ConnectionFailed(
+                    f"{address} cannot be reached ({cause.strerror})", "check the network of this machine"
+                )
+    return ConnectionFailed(f"the connection to {address} broke off before an answer came", "try again")
 
 
 def _causes(error: BaseException) -> Iterable[BaseException]:
@@ -295,11 +307,14 @@ def _causes(error: BaseException) -> Iterable[BaseException]:
         current = current.__cause__ or current.__context__
 
 
-def _not_trusted(error: ssl.SSLCertVerificationError, address: ServiceAddress, timeout: float) -> Exception:
+def _not_trusted(error: ssl.SSLCertVerificationError, address: ServiceAddress, timeout: float) -> ServiceFault:
     try:
         seen = look_at(address, timeout)
-    except (CertificateNotTrusted, TlsFailed, ConnectionFailed, NameNotResolved):
-        return CertificateNotTrusted(f"the certificate of {address} is not trusted ({error.verify_message})")
+    except ServiceFault:
+        return CertificateNotTrusted(
+            f"the certificate of {address} is not trusted ({error.verify_message})",
+            "check the certificate that is bound to the web site",
+        )
     code = error.verify_code
     if code in _WRONG_NAME:
         why = f"it is for {', '.join(seen.names) or 'no name'} and not for {address.hostname}"
@@ -319,7 +334,9 @@ def _not_trusted(error: ssl.SSLCertVerificationError, address: ServiceAddress, t
     else:
         why = error.verify_message
         fix = "check the certificate that is bound to the web site"
-    return CertificateNotTrusted(f"the certificate of {address} is not trusted: {why}. It is {_described(seen)}. {fix}", seen)
+    return CertificateNotTrusted(
+        f"the certificate of {address} is not trusted: {why}. It is {_described(seen)}", fix, seen
+    )
 
 
 def _described(seen: ServerCertificate) -> str:

@@ -83,14 +83,19 @@ def _body(text: str) -> str:
 
 
 def _decode(body: str, indefinite: bool) -> bytes:
+    streamed: list[bytes] = []
     for candidate in _candidates(body):
         try:
             decoded = base64.b64decode(candidate + "=" * (-len(candidate) % 4), validate=True)
-            if not (indefinite and _is_indefinite(decoded)):
-                der.require_single(decoded, der.SEQUENCE)
+            if indefinite and _is_indefinite(decoded):
+                streamed.append(decoded)
+                continue
+            der.require_single(decoded, der.SEQUENCE)
         except ValueError:  # no base64, no ASCII, or no complete DER
             continue
         return decoded
+    if streamed:
+        return streamed[1] if len(streamed) > 1 else streamed[0]  # no length tells; a blank was more often a plus
     raise EncodingError("the base64 does not decode to one complete DER value: it is cut off or damaged")
 
 

@@ -157,12 +157,52 @@ def require_single(data: bytes, tag: int | None = None, what: str = "data") -> T
     Raises:
         EncodingError: it is none, another one, or something follows.
     """
+    start = _start_of_all(data)
+    if start and (tag is None or data[0] == tag):
+        return Tlv(data[0], 0, start, len(data))
     element = read_tlv(data)
     if tag is not None and element.tag != tag:
         raise EncodingError(f"{what}: expected {tag_name(tag)}, found {tag_name(element.tag)}")
     if element.end != len(data):
         raise EncodingError(f"{what}: {len(data) - element.end} bytes follow its end")
     return element
+
+
+def _start_of_all(data: bytes) -> int:
+    """Where the contents of the one element begin that `data` is; 0 when a closer look is needed."""
+    length = len(data)
+    if length < 2 or data[0] & 0x1F == 0x1F:
+        return 0
+    if data[1] == length - 2 < 0x80:
+        return 2
+    if length > 0x102 and data[1] == 0x82 and data[2] << 8 | data[3] == length - 4 >= 0x100:
+        return 4
+    return 0
+
+
+def start_of(data: bytes, offset: int) -> int:
+    """Where the contents of the element at `offset` begin. Only for what is known to be DER."""
+    length = data[offset + 1]
+    return offset + 2 if length < 0x80 else offset + 2 + (length & 0x7F)
+
+
+def end_of(data: bytes, offset: int) -> int:
+    """Where the element at `offset` ends. Only for what is known to be DER."""
+    return boundaries(data, offset, 1)[1]
+
+
+def boundaries(data: bytes, offset: int, count: int) -> list[int]:
+    """Where each of `count` elements in a row begins, and where the last ends. Only for what is known to be DER."""
+    found = [offset]
+    for _ in range(count):
+        length = data[offset + 1]
+        if length < 0x80:
+            offset += 2 + length
+        else:
+            start = offset + 2 + (length & 0x7F)
+            offset = start + int.from_bytes(data[offset + 2 : start], "big")
+        found.append(offset)
+    return found
 
 
 class Reader:
@@ -338,12 +378,17 @@ def header(tag: int, length: int) -> bytes:
     """Tag and length of an element whose contents are `length` bytes."""
     if length < 0x80:
         return bytes((tag, length))
+    if length < 0x100:
+        return bytes((tag, 0x81, length))
+    if length < 0x10000:
+        return bytes((tag, 0x82, length >> 8, length & 0xFF))
     octets = length.to_bytes((length.bit_length() + 7) // 8, "big")
     return bytes((tag, 0x80 | len(octets))) + octets
 
 
 def tlv(tag: int, content: bytes) -> bytes:
-    return header(tag, len(content)) + content
+    length = len(content)
+    return (bytes((tag, length)) if length < 0x80 else header(tag, length)) + content
 
 
 def sequence(*parts: bytes) -> bytes:
@@ -424,8 +469,9 @@ def bmp(text: str) -> bytes:
     return _text(BMP_STRING, text)
 
 
-def ia5(text: str) -> bytes:
-    return _text(IA5_STRING, text)
+def ia5(text: str, tag: int = IA5_STRING) -> bytes:
+    """`tag`: what it is written as where its own tag is replaced (IMPLICIT)."""
+    return tlv(tag, text.encode()) if text.isascii() else _text(IA5_STRING, text)
 
 
 def is_printable(text: str) -> bool:

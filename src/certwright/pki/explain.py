@@ -209,10 +209,11 @@ def _leaves(label: str, values: Iterable[str]) -> tuple[Explanation, ...]:
 
 
 def _extensions(label: str, found: Iterable[Extension]) -> Explanation:
-    return Explanation(label, "", tuple(map(_extension, found)))
+    return Explanation(label, "", tuple(map(explain_extension, found)))
 
 
-def _extension(entry: Extension) -> Explanation:
+def explain_extension(entry: Extension) -> Explanation:
+    """One extension; what cannot be read is shown as hex with the reason."""
     label = oids.name_of(entry.oid) + (", critical" if entry.critical else "")
     children = _decoded(_EXTENSIONS.get(entry.oid), entry.value)
     if len(children) == 1 and not children[0].label:
@@ -415,8 +416,8 @@ def _name_value_pair(value: bytes) -> tuple[Explanation, ...]:
 
 
 _ATTRIBUTES: Final[dict[str, _Decoder]] = {
-    oids.EXTENSION_REQUEST: lambda value: tuple(map(_extension, extensions.parse_extensions(value).values())),
-    oids.MS_CERT_EXTENSIONS: lambda value: tuple(map(_extension, extensions.parse_extensions(value).values())),
+    oids.EXTENSION_REQUEST: lambda value: tuple(map(explain_extension, extensions.parse_extensions(value).values())),
+    oids.MS_CERT_EXTENSIONS: lambda value: tuple(map(explain_extension, extensions.parse_extensions(value).values())),
     oids.OS_VERSION: _string,
     oids.KSP_NAME: _string,
     oids.REQUEST_CLIENT_INFO: _client_info,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Final, NamedTuple
 
 from certwright.pki import der, oids
 from certwright.pki.errors import DuplicateAttribute, EncodingError
@@ -24,8 +24,7 @@ from certwright.pki.general_names import (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Extension:
+class Extension(NamedTuple):
     oid: str
     critical: bool
     value: bytes  # contents of extnValue, DER

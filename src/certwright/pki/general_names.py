@@ -6,6 +6,7 @@ somebody above can refuse what it does not know; nothing here decides whether a 
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import re
 import uuid
@@ -25,7 +26,7 @@ class DnsName:
     value: str
 
     def encode(self) -> bytes:
-        return der.implicit(2, der.ia5(self.value))
+        return der.ia5(self.value, 0x82)
 
     def __str__(self) -> str:
         return f"DNS:{self.value}"
@@ -38,7 +39,7 @@ class EmailAddress:
     value: str
 
     def encode(self) -> bytes:
-        return der.implicit(1, der.ia5(self.value))
+        return der.ia5(self.value, 0x81)
 
     def __str__(self) -> str:
         return f"email:{self.value}"
@@ -86,7 +87,7 @@ class Uri:
     value: str
 
     def encode(self) -> bytes:
-        return der.implicit(6, der.ia5(self.value))
+        return der.ia5(self.value, 0x86)
 
     def __str__(self) -> str:
         return f"URI:{self.value}"
@@ -164,7 +165,7 @@ def _other(type_id: str, value: bytes) -> bytes:
 
 def encode_general_names(general_names: Iterable[GeneralName]) -> bytes:
     """GeneralNames: also the value of a subject alternative name extension."""
-    return der.sequence(*(name.encode() for name in general_names))
+    return der.sequence(*[name.encode() for name in general_names])
 
 
 def parse_general_names(data: bytes) -> tuple[GeneralName, ...]:
@@ -173,14 +174,19 @@ def parse_general_names(data: bytes) -> tuple[GeneralName, ...]:
     Raises:
         EncodingError: it is malformed, empty, or has more than `MAX_NAMES` names.
     """
-    reader = der.Reader.of(data, what="general names")
+    outer = der.require_single(data, der.SEQUENCE, "general names")
     found: list[GeneralName] = []
-    while (tag := reader.next_tag) != -1:
+    offset, end = outer.start, outer.end
+    while offset < end:
         if len(found) == MAX_NAMES:
             raise TooLarge(f"general names: more than {MAX_NAMES}")
-        begin = reader.offset
-        content = reader.content()
-        found.append(_general_name(tag, content, data[begin : reader.offset]))
+        start = offset + 2
+        stop = start + data[offset + 1] if start <= end else end + 1
+        if stop > end or data[offset + 1] >= 0x80 or data[offset] & 0x1F == 0x1F:  # not short, or not right
+            element = der.Reader(data, offset, end, "general names").read()
+            start, stop = element.start, element.end
+        found.append(_general_name(data[offset], data[start:stop], data[offset:stop]))
+        offset = stop
     if not found:
         raise EncodingError("general names: the list is empty")
     return tuple(found)
@@ -248,7 +254,8 @@ def _other_name(content: bytes) -> GeneralName:
 
 # -- syntax of host names --------------------------------------------------------------------------------------------
 
-_LABEL: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
+_LABEL: Final = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_HOST_NAME: Final = re.compile(rf"(?:{_LABEL}\.)*(?![0-9]+\Z){_LABEL}")  # the last label is no number
 MAX_HOST_NAME: Final = 253
 
 
@@ -257,12 +264,17 @@ def is_host_name(text: str, *, wildcard: bool = False) -> bool:
 
     With `wildcard` the leftmost label may be `*`, if at least two labels follow it (RFC 9525 6.3).
     """
-    if not 1 <= len(text) <= MAX_HOST_NAME:
+    if len(text) > MAX_HOST_NAME:
         return False
-    labels = text.split(".")
-    if wildcard and labels[0] == "*" and len(labels) > 2:
-        del labels[0]
-    return all(_LABEL.fullmatch(label) for label in labels) and not labels[-1].isdigit()
+    if wildcard and text.startswith("*.") and text.count(".") > 1:
+        text = text[2:]
+    return _is_host_name(text)
+
+
+@functools.lru_cache(maxsize=256)
+def _is_host_name(text: str) -> bool:
+    """Remembered, because one name comes by several times: in the SAN, as common name, before each name rule."""
+    return _HOST_NAME.fullmatch(text) is not None
 
 
 def host_name_to_ascii(text: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -158,6 +158,11 @@ def _parse(name: bytes) -> Rdns:
     while outer.next_tag != -1:
         if len(rdns) == MAX_RDNS:
             raise TooLarge(f"name: more than {MAX_RDNS} components")
+        if count < MAX_ATTRIBUTES and (lone := _lone_attribute(name, outer.offset)) is not None:
+            count += 1
+            outer.offset += name[outer.offset + 1] + 2
+            rdns.append((lone,))
+            continue
         inner = outer.enter(der.SET)
         attributes: list[NameAttribute] = []
         while inner.next_tag != -1:
@@ -171,7 +176,29 @@ def _parse(name: bytes) -> Rdns:
     return tuple(rdns)
 
 
-_parse_remembered = functools.lru_cache(maxsize=1024)(_parse)
+_parse_remembered = functools.lru_cache(maxsize=256)(_parse)  # a batch of requests; more would only cool down
+
+
+def _lone_attribute(name: bytes, offset: int) -> NameAttribute | None:
+    """The attribute of a component that has one only, a short text, as nearly all have; None for any other."""
+    head = name[offset : offset + 6]
+    if len(head) < 6:
+        return None
+    tag, length, inner_tag, inner_length, oid_tag, oid_length = head
+    value, end = offset + 6 + oid_length, offset + 2 + length
+    if (
+        (tag, inner_tag, oid_tag) != (der.SET, der.SEQUENCE, der.OBJECT_IDENTIFIER)
+        or length >= 0x80
+        or inner_length != length - 2
+        or not value + 2 <= end <= len(name)
+        or name[value + 1] != end - value - 2
+        or name[value] not in der.STRING_TAGS
+    ):
+        return None
+    text = der.decode_string(name[value], name[value + 2 : end])
+    if "\x00" in text:
+        return None
+    return NameAttribute(der.decode_oid(name[offset + 6 : value]), text, name[value:end])
 
 
 def _parse_attribute(reader: der.Reader) -> NameAttribute:
@@ -206,11 +233,14 @@ def certifiable_name(name: bytes) -> bytes:
         EncodingError: a value is no text, or a component has two attributes of one type (X.501 9.3).
     """
     rdns = parse_name(name)
-    clean = [[_certifiable(attribute) for attribute in rdn] for rdn in rdns]
-    if all(len(rdn) == 1 and new[0].encoded == rdn[0].encoded for rdn, new in zip(rdns, clean, strict=True)):
+    for rdn in rdns:
+        if len(rdn) != 1 or _certifiable(rdn[0]).encoded != rdn[0].encoded:
+            break
+    else:
         return name
-    for rdn in clean:
-        if len({attribute.oid for attribute in rdn}) != len(rdn):
+    clean = [[_certifiable(attribute) for attribute in rdn] for rdn in rdns]
+    for component in clean:
+        if len({attribute.oid for attribute in component}) != len(component):
             raise EncodingError("name: a component has two attributes of one type")
     return encode_name(clean)
 
@@ -230,19 +260,19 @@ def _certifiable(attribute: NameAttribute) -> NameAttribute:
         return NameAttribute(oid, attribute.value, der.utf8(attribute.value))
 
 
-def attributes(name: bytes) -> Iterator[NameAttribute]:
+def attributes(name: bytes) -> Sequence[NameAttribute]:
     """Every attribute of a Name, in the order of its DER."""
-    for rdn in parse_name(name):
-        yield from rdn
+    return [attribute for rdn in parse_name(name) for attribute in rdn]
 
 
 def values(name: bytes, oid: str) -> tuple[str, ...]:
-    return tuple(attribute.value for attribute in attributes(name) if attribute.oid == oid)
+    return tuple([attribute.value for attribute in attributes(name) if attribute.oid == oid])
 
 
 def common_name(name: bytes) -> str:
     """The last, most specific CN; empty when there is none."""
-    return next(reversed(values(name, oids.COMMON_NAME)), "")
+    found = values(name, oids.COMMON_NAME)
+    return found[-1] if found else ""
 
 
 # -- strings ---------------------------------------------------------------------------------------------------------
@@ -250,7 +280,7 @@ def common_name(name: bytes) -> str:
 
 def format_name(name: bytes) -> str:
     """`CN=web.corp.example,O=Corp`: most specific first, escaped as RFC 4514 2.4 asks. `parse_dn` reads it back."""
-    return ",".join("+".join(map(str, rdn)) for rdn in reversed(parse_name(name)))
+    return ",".join(["+".join(map(str, rdn)) for rdn in reversed(parse_name(name))])
 
 
 _NEEDS_ESCAPE: Final = re.compile(r'[,+"\\<>;=\x00-\x1f\x7f]|^[ #]| $')

@@ -1,38 +1,43 @@
 """PKCS#10 certification requests as Windows and everybody else make them. RFC 2986, [MS-WCCE] 2.2.2.6.1, 2.2.2.7.
 
-`CertificationRequest.parse` walks the DER once and keeps slices; `verify_signature` checks the proof of possession
-over those very slices. No other parser takes part: clients sort neither attributes nor their values as DER's SET OF
-asks, and Windows takes their requests. The null signature of CMC is refused here.
+`CertificationRequest.parse` keeps slices of the DER (`pkcs10_reading`); `verify_signature` checks the proof of
+possession over those very slices. The null signature of CMC is refused here.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Final
+from typing import Final, NamedTuple
 
 from certwright.pki import der, oids
-from certwright.pki.errors import DuplicateAttribute, EncodingError, SignatureError
+from certwright.pki.errors import DuplicateAttribute, SignatureError
 from certwright.pki.extensions import (
     Extension,
     TemplateInformation,
     alternative_names_of,
-    merge_extensions,
     sid_of,
     template_name_of,
     template_of,
 )
 from certwright.pki.general_names import DirectoryName, GeneralName
 from certwright.pki.names import certifiable_name
-from certwright.pki.public_keys import PublicKeyInfo, load_public_key, parse_public_key
+from certwright.pki.pkcs10_reading import MAX_ATTRIBUTES, MAX_VALUES, Attribute, read_parts
+from certwright.pki.public_keys import PublicKeyInfo, load_public_key
 from certwright.pki.signatures import scheme_of
 
-MAX_ATTRIBUTES: Final = 100
-MAX_VALUES: Final = 100
+__all__ = [
+    "MAX_ATTRIBUTES",
+    "MAX_VALUES",
+    "Attribute",
+    "CertificationRequest",
+    "ClientInfo",
+    "CspProvider",
+]
 
-_EXTENSION_ATTRIBUTES: Final = frozenset({oids.EXTENSION_REQUEST, oids.MS_CERT_EXTENSIONS})
 _SINGLE_VALUED: Final = frozenset(
     {
         oids.OS_VERSION,
@@ -69,16 +74,7 @@ class ClientInfo:
     process: str
 
 
-@dataclass(frozen=True, slots=True)
-class Attribute:
-    """A PKCS#10 attribute; `values` are DER, in the order they stand in."""
-
-    oid: str
-    values: tuple[bytes, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class CertificationRequest:
+class CertificationRequest(NamedTuple):
     """A well-formed request. Its signature counts only after `verify_signature`."""
 
     der: bytes
@@ -97,7 +93,7 @@ class CertificationRequest:
     os_version: str = ""
     csp_provider: CspProvider | None = None
     client_info: ClientInfo | None = None
-    name_value_pairs: tuple[tuple[str, str], ...] = field(default=())
+    name_value_pairs: tuple[tuple[str, str], ...] = ()
 
     @classmethod
     def parse(cls, data: bytes) -> CertificationRequest:
@@ -107,43 +103,27 @@ class CertificationRequest:
             EncodingError: malformed, or an attribute or extension we use is.
             DuplicateAttribute: an extension, or an attribute that may stand once, stands twice.
         """
-        outer = der.Reader.of(data, what="certification request")
-        info_element = outer.read(der.SEQUENCE)
-        algorithm = outer.whole(der.SEQUENCE)
-        signature, unused = der.decode_bit_string(outer.content(der.BIT_STRING))
-        outer.finish()
-        if unused:
-            raise EncodingError("certification request: its signature is not whole octets")
-
-        info = der.Reader(data, info_element.start, info_element.end, "certification request")
-        version = info.integer()
-        if version != 0:
-            raise EncodingError(f"certification request: version {version}, only 0 is defined")
-        subject = certifiable_name(info.whole(der.SEQUENCE))
-        public_key = parse_public_key(info.whole(der.SEQUENCE))
-        attributes = _attributes(info.enter(0xA0)) if info.next_tag == 0xA0 else ()
-        info.finish()
-
-        extensions = _extensions(attributes)
-        single = _single_values(attributes)
+        parts = read_parts(data)
+        extensions = parts.extensions
+        single = _single_values(parts.attributes)
         return cls(
             der=data,
-            info=info_element.whole(data),
-            subject=subject,
-            public_key=public_key,
-            attributes=attributes,
+            info=parts.info,
+            subject=parts.subject,
+            public_key=parts.public_key,
+            attributes=parts.attributes,
             extensions=MappingProxyType(extensions),
-            algorithm=algorithm,
-            signature_algorithm=der.Reader.of(algorithm, what="algorithm").oid(),
-            signature=signature,
-            alternative_names=tuple(map(_certifiable, alternative_names_of(extensions))),
+            algorithm=parts.algorithm,
+            signature_algorithm=_algorithm_oid(parts.algorithm),
+            signature=parts.signature,
+            alternative_names=tuple([_certifiable(name) for name in alternative_names_of(extensions)]),
             template_name=template_name_of(extensions),
             template=template_of(extensions),
             sid=sid_of(extensions),
             os_version=_os_version(single.get(oids.OS_VERSION)),
             csp_provider=_csp_provider(single.get(oids.ENROLLMENT_CSP_PROVIDER)),
             client_info=_client_info(single.get(oids.REQUEST_CLIENT_INFO)),
-            name_value_pairs=_name_value_pairs(attributes),
+            name_value_pairs=_name_value_pairs(parts.attributes),
         )
 
     @property
@@ -155,6 +135,9 @@ class CertificationRequest:
     def renewal_certificate(self) -> bytes | None:
         """The old certificate of 1.3.6.1.4.1.311.13.1, DER."""
         return next((a.values[0] for a in self.attributes if a.oid == oids.RENEWAL_CERTIFICATE), None)
+
+    def has_attribute(self, oid: str) -> bool:
+        return oid in [attribute.oid for attribute in self.attributes]
 
     @property
     def sha256(self) -> str:
@@ -180,30 +163,9 @@ class CertificationRequest:
 # -- attributes ------------------------------------------------------------------------------------------------------
 
 
-def _attributes(reader: der.Reader) -> tuple[Attribute, ...]:
-    found: list[Attribute] = []
-    while reader.next_tag != -1:
-        if len(found) == MAX_ATTRIBUTES:
-            raise EncodingError(f"certification request: more than {MAX_ATTRIBUTES} attributes")
-        attribute = reader.enter()
-        oid = attribute.oid()
-        holder = attribute.read(der.SET)
-        attribute.finish()
-        values = tuple(child.whole(reader.data) for child in der.children(reader.data, holder, limit=MAX_VALUES))
-        if not values:
-            raise EncodingError(f"certification request: the attribute {oids.name_of(oid)} has no value")
-        found.append(Attribute(oid, values))
-    return tuple(found)
-
-
-def _extensions(attributes: tuple[Attribute, ...]) -> dict[str, Extension]:
-    """The attribute may stand several times, under both OIDs (some clients write one per extension)."""
-    found: dict[str, Extension] = {}
-    for attribute in attributes:
-        if attribute.oid in _EXTENSION_ATTRIBUTES:
-            for value in attribute.values:
-                merge_extensions(found, value)
-    return found
+@functools.lru_cache(maxsize=256)
+def _algorithm_oid(algorithm: bytes) -> str:
+    return der.Reader.of(algorithm, what="algorithm").oid()
 
 
 def _certifiable(name: GeneralName) -> GeneralName:

@@ -7,9 +7,10 @@ the policy's decision. That a point lies on its curve shows when the key is load
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
@@ -40,8 +41,7 @@ _CURVE_BITS: Final = {
 _EDWARDS_BITS: Final = {oids.ED25519: 256, oids.ED448: 456}
 
 
-@dataclass(frozen=True, slots=True)
-class PublicKeyInfo:
+class PublicKeyInfo(NamedTuple):
     """A public key as a request or certificate carries it."""
 
     der: bytes  # SubjectPublicKeyInfo
@@ -79,6 +79,19 @@ def parse_public_key(spki: bytes) -> PublicKeyInfo:
     Raises:
         EncodingError: it is malformed. An algorithm we do not know is no error: its kind is OTHER.
     """
+    usual = _USUAL_HEADS.get(len(spki))
+    if usual is not None and spki.startswith(usual.head):
+        if usual.curve:
+            key = spki[len(usual.head) :]
+            return PublicKeyInfo(spki, oids.EC_PUBLIC_KEY, KeyKind.EC, usual.bits, key, usual.curve)
+        if spki[len(usual.head)] & 0x80 and spki.endswith(_F4):
+            modulus = int.from_bytes(spki[len(usual.head) : -len(_F4)], "big")
+            key = spki[usual.key_start :]
+            return PublicKeyInfo(spki, oids.RSA_ENCRYPTION, KeyKind.RSA, usual.bits, key, "", 65537, modulus)
+    return _parse(spki)
+
+
+def _parse(spki: bytes) -> PublicKeyInfo:
     outer = der.Reader.of(spki, what="public key")
     algorithm = outer.enter()
     oid = algorithm.oid()
@@ -113,6 +126,31 @@ def _rsa(spki: bytes, oid: str, key: bytes) -> PublicKeyInfo:
     return PublicKeyInfo(spki, oid, KeyKind.RSA, modulus.bit_length(), key, "", exponent, modulus)
 
 
+@dataclass(frozen=True, slots=True)
+class _UsualHead:
+    """What all keys of one usual kind begin with: everything before the point, or the digits of the modulus."""
+
+    head: bytes
+    bits: int
+    curve: str = ""  # RSA without
+    key_start: int = 0  # RSA: where the contents of the BIT STRING begin
+
+
+def _usual_heads() -> Iterator[tuple[int, _UsualHead]]:
+    """By the length of the SubjectPublicKeyInfo, which tells them apart."""
+    for curve, bits in ((oids.CURVE_P256, 256), (oids.CURVE_P384, 384), (oids.CURVE_P521, 521)):
+        point = bytes(1 + 2 * ((bits + 7) // 8))
+        algorithm = der.sequence(der.oid(oids.EC_PUBLIC_KEY), der.oid(curve))
+        spki = der.sequence(algorithm, der.bit_string(point))
+        yield len(spki), _UsualHead(spki[: -len(point)], bits, oids.name_of(curve))
+    for bits in (2048, 3072, 4096):
+        key = der.sequence(der.integer(1 << (bits - 1)), _F4)
+        spki = der.sequence(der.sequence(der.oid(oids.RSA_ENCRYPTION), der.null()), der.bit_string(key))
+        yield len(spki), _UsualHead(spki[: -(bits // 8 + len(_F4))], bits, key_start=len(spki) - len(key))
+
+
+_F4: Final = der.integer(65537)
+_USUAL_HEADS: Final = dict(_usual_heads())
 _NAMED_CURVE: Final = der.oid(oids.EC_PUBLIC_KEY) + bytes((der.OBJECT_IDENTIFIER,))
 
 

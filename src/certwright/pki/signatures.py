@@ -6,7 +6,6 @@ Schemes hold no keys; a `Signer` is a key and a scheme. SHA-1 and MD5 signatures
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -30,11 +29,13 @@ class SignatureKind(StrEnum):
     ED25519 = "Ed25519"
 
 
-_HASHES: Final[dict[str, Callable[[], hashes.HashAlgorithm]]] = {
-    oids.SHA256: hashes.SHA256,
-    oids.SHA384: hashes.SHA384,
-    oids.SHA512: hashes.SHA512,
+_HASHES: Final[dict[str, hashes.HashAlgorithm]] = {
+    oids.SHA256: hashes.SHA256(),
+    oids.SHA384: hashes.SHA384(),
+    oids.SHA512: hashes.SHA512(),
 }
+_ECDSA: Final = {oid: ec.ECDSA(algorithm) for oid, algorithm in _HASHES.items()}
+_PKCS1: Final = padding.PKCS1v15()
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,7 @@ class SignatureScheme:
 
     def hash_algorithm(self) -> hashes.HashAlgorithm | None:
         """None for Ed25519, which hashes twice and so cannot be fed piecewise."""
-        return _HASHES[self.hash_oid]() if self.hash_oid else None
+        return _HASHES[self.hash_oid] if self.hash_oid else None
 
     def sign(self, private_key: PrivateKey, data: bytes) -> bytes:
         """Raises:
@@ -82,10 +83,12 @@ class SignatureScheme:
         if algorithm is None:
             if isinstance(private_key, ed25519.Ed25519PrivateKey):
                 return private_key.sign(data)
-        elif isinstance(private_key, rsa.RSAPrivateKey) and self.kind in _RSA_KINDS:
+        elif self.kind is SignatureKind.ECDSA:
+            if isinstance(private_key, ec.EllipticCurvePrivateKey):
+                whole = algorithm is _HASHES[self.hash_oid]
+                return private_key.sign(data, _ECDSA[self.hash_oid] if whole else ec.ECDSA(algorithm))
+        elif isinstance(private_key, rsa.RSAPrivateKey):
             return private_key.sign(data, self._padding(), algorithm)
-        elif isinstance(private_key, ec.EllipticCurvePrivateKey) and self.kind is SignatureKind.ECDSA:
-            return private_key.sign(data, ec.ECDSA(algorithm))
         raise TypeError(f"a {type(private_key).__name__} cannot sign with {self.name}")
 
     def verify(self, public_key: PublicKey, signature: bytes, data: bytes) -> None:
@@ -97,10 +100,11 @@ class SignatureScheme:
             if algorithm is None:
                 if isinstance(public_key, ed25519.Ed25519PublicKey):
                     return public_key.verify(signature, data)
-            elif isinstance(public_key, rsa.RSAPublicKey) and self.kind in _RSA_KINDS:
+            elif self.kind is SignatureKind.ECDSA:
+                if isinstance(public_key, ec.EllipticCurvePublicKey):
+                    return public_key.verify(signature, data, _ECDSA[self.hash_oid])
+            elif isinstance(public_key, rsa.RSAPublicKey):
                 return public_key.verify(signature, data, self._padding(), algorithm)
-            elif isinstance(public_key, ec.EllipticCurvePublicKey) and self.kind is SignatureKind.ECDSA:
-                return public_key.verify(signature, data, ec.ECDSA(algorithm))
         except InvalidSignature:
             raise SignatureError(f"the {self.name} signature does not verify") from None
         raise SignatureError(f"a {type(public_key).__name__} does not make {self.name} signatures")
@@ -108,11 +112,8 @@ class SignatureScheme:
     def _padding(self) -> padding.AsymmetricPadding:
         algorithm = self.hash_algorithm()
         if self.kind is SignatureKind.RSA_PKCS1 or algorithm is None:
-            return padding.PKCS1v15()
+            return _PKCS1
         return padding.PSS(padding.MGF1(algorithm), self.salt_length)
-
-
-_RSA_KINDS: Final = (SignatureKind.RSA_PKCS1, SignatureKind.RSA_PSS)
 
 
 def _rsa(oid: str, hash_oid: str) -> SignatureScheme:
@@ -121,7 +122,7 @@ def _rsa(oid: str, hash_oid: str) -> SignatureScheme:
 
 def _pss(hash_oid: str) -> SignatureScheme:
     """The salt is as long as the hash; hash parameters are NULL, as RFC 4055 2.1 lets and Windows writes."""
-    digest, salt_length = der.sequence(der.oid(hash_oid), der.null()), _HASHES[hash_oid]().digest_size
+    digest, salt_length = der.sequence(der.oid(hash_oid), der.null()), _HASHES[hash_oid].digest_size
     parameters = der.sequence(
         der.explicit(0, digest),
         der.explicit(1, der.sequence(der.oid(oids.MGF1), digest)),

@@ -12,9 +12,9 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
+from functools import cached_property
 from types import TracebackType
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from certwright.adcs.errors import AccessDenied, ConfigurationError, InvalidArgument
 from certwright.adcs.events import CaEvent
@@ -39,13 +39,16 @@ from certwright.directory.local import EmbeddedDirectory
 from certwright.directory.well_known import Rid
 from certwright.keystores.sealing import Sealer, SealingError
 from certwright.keystores.software import SoftwareKeyStore
+from certwright.notifications.service import Notifications
 from certwright.server.home import Home
+from certwright.server.tables import LABELS, known_migrations
 from certwright.server.tls import ListenerCertificates
+
+if TYPE_CHECKING:
+    from certwright.manager.facade import Manager
 
 SYSTEM: Final = r"NT AUTHORITY\SYSTEM"
 """Who acts on a clock."""
-
-_ROOMS_WITH_TABLES: Final = ("ca", "directory", "audit")
 
 Clock = Callable[[], datetime]
 
@@ -72,6 +75,16 @@ class Installation:
         self.listener_keys = SoftwareKeyStore(home.tls, self.sealer)
         self.listener_certificates = ListenerCertificates(home.tls, self.listener_keys)
         self.publisher = CrlPublisher([FolderTarget(home.published)])
+        self.notifications = Notifications(
+            self.database,
+            self.sealer,
+            self._record,
+            hostname=home.settings.hostname,
+            webhook_allow=home.settings.webhook_allow,
+            clock=clock,
+            actor=SYSTEM,
+        )
+        self.exit_module = self.notifications.exit_module()
         self.cas = _cas(self)
         self.connector = LocalConnector(self.cas, inline_directory=True)
         self.registry = Registry(self.connector)
@@ -105,7 +118,32 @@ class Installation:
     def close(self) -> None:
         """Finish what was accepted, and let go of everything."""
         self.connector.stop()
+        self.exit_module.close()
         self.database.close()
+
+    @cached_property
+    def manager(self) -> Manager:
+        """Orders, services, inventory. Put together when it is first asked for: most commands need none of it."""
+        from certwright.manager.facade import Manager
+        from certwright.server.reaching import OwnCas, Reaching
+
+        own = OwnCas(
+            registry=self.registry,
+            directory=self.directory,
+            requester=self.requester,
+            ca=self.ca,
+            start_issuers=self.start_issuers,
+            officer=self.home.settings.officer,
+        )
+        return Manager(
+            self.database,
+            self.sealer,
+            Reaching(own),
+            self._record,
+            self.notifications.notify,
+            self.clock,
+            actor=SYSTEM,
+        )
 
     def start_issuers(self) -> None:
         """Take submissions in this process, without closing what another process may have open."""
@@ -214,7 +252,8 @@ def _local_ca(installation: Installation, record: CaRecord, parents: tuple[bytes
     database = SqlCaDatabase(installation.database, installation.audit, record.ca_id)
     domain_sid: Sid = installation.directory.domain.sid
     generations = GenerationSource(database, installation.key_store.open, domain_sid)
-    authority = Authority(database, installation.directory, generations, clock=installation.clock)
+    exits = (installation.exit_module,)
+    authority = Authority(database, installation.directory, generations, exits, installation.clock)
     configuration = CaConfiguration.load(record.settings)
     return LocalCa(
         config=f"{configuration.dns_name or installation.home.settings.hostname}\\{record.name}",
@@ -262,7 +301,7 @@ def _check_tables(home: Home, *, upgrade: bool) -> None:
         ConfigurationError: the tables are newer, or older and not to be upgraded, or not there.
     """
     applied = _applied_migrations(home)
-    known = _known_migrations()
+    known = known_migrations()
     if applied - known:
         newer = ", ".join(sorted(applied - known))
         raise ConfigurationError(
@@ -289,11 +328,4 @@ def _applied_migrations(home: Home) -> set[str]:
         ) from error
     finally:
         database.close()
-    return {f"{app}.{name}" for app, name in rows if app in _ROOMS_WITH_TABLES}
-
-
-def _known_migrations() -> set[str]:
-    package = Path(__file__).parent.parent
-    return {
-        f"{room}.{path.stem}" for room in _ROOMS_WITH_TABLES for path in (package / room / "migrations").glob("0*.py")
-    }
+    return {f"{app}.{name}" for app, name in rows if app in LABELS}

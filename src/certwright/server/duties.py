@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Final
@@ -10,8 +10,10 @@ from typing import Final
 import structlog
 
 from certwright.adcs.errors import AdcsError
+from certwright.adcs.events import LifecycleEvent, LifecycleKind
 from certwright.ca.revocation.crl import certificates_by_key
 from certwright.connectors.local import LocalCa
+from certwright.manager.values import Done
 from certwright.server.composition import SYSTEM, Installation
 from certwright.server.worker import Duty
 
@@ -19,16 +21,36 @@ log = structlog.get_logger(__name__)
 
 OFFLINE_WARNING: Final = timedelta(days=30)
 """How long before the CRL of a CA whose key is offline ends people are told."""
-EXPIRY_WARNING: Final = timedelta(days=180)
-"""How long before the end of a CA's own certificate people are told."""
+CA_BANDS: Final = (7, 30, 90, 180)
+"""Days before the end of a CA's own certificate in which people are told, once in each."""
+EXPIRY_WARNING: Final = timedelta(days=CA_BANDS[-1])
 
 
 def all_duties(installation: Installation) -> Sequence[Duty]:
+    return (*own_duties(installation), *outward_duties(installation))
+
+
+def own_duties(installation: Installation) -> Sequence[Duty]:
+    """What this installation does for itself: nothing of it waits for another machine."""
     return (
         Duty("crls", timedelta(minutes=1), partial(publish_due_crls, installation)),
+        Duty("overdue crls", timedelta(minutes=1), partial(tell_of_overdue_crls, installation)),
         Duty("listener certificate", timedelta(hours=1), partial(renew_listener_certificate, installation)),
         Duty("database", timedelta(minutes=5), partial(maintain_database, installation)),
         Duty("ca certificates", timedelta(days=1), partial(warn_of_expiry, installation)),
+    )
+
+
+def outward_duties(installation: Installation) -> Sequence[Duty]:
+    """What talks to other machines, which may keep it waiting for minutes: for a thread of its own."""
+    tasks = installation.manager.tasks
+    return (
+        Duty("orders", timedelta(seconds=15), partial(_task, "orders", tasks.track)),
+        Duty("renewals", timedelta(minutes=15), partial(_task, "renewals", tasks.renew)),
+        Duty("expiry notices", timedelta(minutes=15), partial(_task, "expiry notices", tasks.expiry_notices)),
+        Duty("services", timedelta(minutes=5), partial(_task, "services", tasks.refresh_services)),
+        Duty("notifications", timedelta(seconds=15), partial(deliver_notifications, installation)),
+        Duty("notification history", timedelta(days=1), partial(prune_notifications, installation)),
     )
 
 
@@ -81,6 +103,55 @@ def warn_of_expiry(installation: Installation, now: datetime) -> None:
         newest = max(record.certificates, key=lambda certificate: certificate.index)
         if newest.not_after - now < EXPIRY_WARNING:
             log.warning("ca_certificate_expires", ca=record.name, not_after=newest.not_after.isoformat())
+            band = next(days for days in CA_BANDS if newest.not_after - now < timedelta(days=days))
+            installation.notifications.notify(
+                LifecycleEvent(
+                    LifecycleKind.CA_CERTIFICATE_EXPIRING,
+                    record.name,
+                    now,
+                    f"ca/{record.name}/{newest.index}/expiry/{band}",
+                    {
+                        "ca": record.name,
+                        "not_after": newest.not_after.isoformat(),
+                        "days_left": max(0, (newest.not_after - now).days),
+                        "band": band,
+                    },
+                )
+            )
+
+
+def tell_of_overdue_crls(installation: Installation, now: datetime) -> None:
+    """A CRL whose end is past stops every client that checks: say so, once for each CRL."""
+    for ca in installation.cas:
+        database = ca.authority.database
+        for key_index in certificates_by_key(database.ca(), now):
+            crl = database.latest_crl(key_index)
+            if crl is None or crl.next_update > now:
+                continue
+            installation.notifications.notify(
+                LifecycleEvent(
+                    LifecycleKind.CRL_OVERDUE,
+                    ca.authority.name,
+                    now,
+                    f"ca/{ca.authority.name}/crl/{key_index}/{crl.number}/overdue",
+                    {"ca": ca.authority.name, "number": crl.number, "next_update": crl.next_update.isoformat()},
+                )
+            )
+
+
+def deliver_notifications(installation: Installation, now: datetime) -> None:
+    installation.manager.deliver()
+    installation.notifications.deliver(now)
+
+
+def prune_notifications(installation: Installation, now: datetime) -> None:
+    installation.notifications.prune(now)
+
+
+def _task(name: str, task: Callable[[], Done], _now: datetime) -> None:
+    """Run a task of the manager and log what it did. It keeps its own clock of what is due."""
+    for sentence in task().what:
+        log.info("manager_task", task=name, done=sentence)
 
 
 def _is_offline(installation: Installation, ca: LocalCa) -> bool:

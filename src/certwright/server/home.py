@@ -7,6 +7,7 @@
     tls/                       keys and certificates of our own listeners
     published/                 CRLs and CA certificates, served as /CertEnroll/
     root-ca.crt                the certificate clients have to trust
+    console.key                signs the console's sessions, sealed
     administrator-password     the first password, until somebody removes it
 
 A CA's own settings lie in the database, where officers change them. A mistake in the file is one sentence that says
@@ -43,8 +44,29 @@ _SECTIONS: Final[Mapping[str, frozenset[str]]] = {
     "listeners": frozenset({"bind", "https-port", "http-port"}),
     "database": frozenset({"url"}),
     "log": frozenset({"level", "format"}),
+    "manager": frozenset({"officer"}),
+    "notifications": frozenset({"webhook-allow"}),
+    "openid": frozenset({"name", "issuer", "client-id", "client-secret-file"}),
 }
 _LARGEST_FILE: Final = 64 << 10
+
+
+@dataclass(frozen=True, slots=True)
+class OpenIdSettings:
+    """An OpenID Connect provider that people may sign in to the console with. The secret is in a file of its own."""
+
+    name: str
+    issuer: str
+    client_id: str
+    client_secret_file: str  # in the home folder, or an absolute path
+
+    def check(self, where: str) -> None:
+        """Raises `ConfigurationError` with the key's name."""
+        if not (self.name and self.client_id and self.client_secret_file):
+            raise ConfigurationError(f"{where}: [openid] needs name, issuer, client-id and client-secret-file")
+        parts = urlsplit(self.issuer)
+        if parts.scheme != "https" or not parts.hostname or not re.fullmatch(r"[!-~]+", self.issuer):
+            raise ConfigurationError(f"{where}: issuer: {self.issuer!r} is no address that starts with https://")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +74,8 @@ class Settings:
     """What certwright.toml says.
 
     `bind` are IP addresses; none means loopback and, where the host name stands for loopback too, that address.
+    `officer` is the account by which the manager approves and revokes at CAs of this installation; empty for none.
+    `webhook_allow` are hosts and networks that webhooks may call although they are not public.
     """
 
     hostname: str
@@ -61,6 +85,9 @@ class Settings:
     database_url: str = SQLITE
     log_level: str = "info"
     log_format: str = "auto"
+    officer: str = ""
+    webhook_allow: tuple[str, ...] = ()
+    openid: OpenIdSettings | None = None
 
     @property
     def https_url(self) -> str:
@@ -74,6 +101,7 @@ class Settings:
     def to_toml(self) -> str:
         """The file `init` writes."""
         bind = ", ".join(_quoted(address) for address in self.bind)
+        webhook_allow = ", ".join(_quoted(target) for target in self.webhook_allow)
         return f"""\
 # One Certwright installation. Read at every start; settings of a CA are changed with: certwright ca set
 
@@ -92,7 +120,27 @@ url = {_quoted(self.database_url)}  # "sqlite", or postgresql://user:password@ho
 [log]
 level = {_quoted(self.log_level)}  # {", ".join(LOG_LEVELS)}
 format = {_quoted(self.log_format)}  # {", ".join(LOG_FORMATS)}
-"""
+
+[manager]
+officer = {_quoted(self.officer)}  # a certificate manager's account, for approvals and revocations by the manager
+
+[notifications]
+webhook-allow = [{webhook_allow}]  # inside targets that webhooks may call: "hooks.corp.example", "10.1.0.0/16"
+
+{self._openid_section()}"""
+
+    def _openid_section(self) -> str:
+        chosen = self.openid or OpenIdSettings(
+            "Corp Login", "https://login.corp.example", "certwright", "openid-secret"
+        )
+        lines = (
+            "[openid]  # who else may sign in to the console; they have no role until somebody gives them one",
+            f"name = {_quoted(chosen.name)}",
+            f"issuer = {_quoted(chosen.issuer)}",
+            f"client-id = {_quoted(chosen.client_id)}",
+            f"client-secret-file = {_quoted(chosen.client_secret_file)}  # in this folder, or an absolute path",
+        )
+        return "".join(f"{line}\n" if self.openid else f"# {line}\n" for line in lines)
 
     @classmethod
     def from_toml(cls, text: str, name: str = CONFIGURATION) -> Settings:
@@ -120,6 +168,9 @@ format = {_quoted(self.log_format)}  # {", ".join(LOG_FORMATS)}
             database_url=reader.text("database", "url", SQLITE),
             log_level=reader.text("log", "level", "info"),
             log_format=reader.text("log", "format", "auto"),
+            officer=reader.text("manager", "officer", ""),
+            webhook_allow=reader.texts("notifications", "webhook-allow"),
+            openid=_openid(reader) if "openid" in tables else None,
         )
         settings.check(name)
         return settings
@@ -141,6 +192,8 @@ format = {_quoted(self.log_format)}  # {", ".join(LOG_FORMATS)}
         check_database_url(self.database_url, f"{where}: database url")
         _one_of(self.log_level, LOG_LEVELS, f"{where}: log level")
         _one_of(self.log_format, LOG_FORMATS, f"{where}: log format")
+        if self.openid is not None:
+            self.openid.check(where)
 
 
 def check_hostname(name: str, where: str) -> None:
@@ -323,6 +376,15 @@ class _Tables:
     def _value(self, section: str, key: str, default: object) -> object:
         table = self._tables.get(section, {})
         return table.get(key, default) if isinstance(table, dict) else default
+
+
+def _openid(reader: _Tables) -> OpenIdSettings:
+    return OpenIdSettings(
+        name=reader.text("openid", "name", ""),
+        issuer=reader.text("openid", "issuer", ""),
+        client_id=reader.text("openid", "client-id", ""),
+        client_secret_file=reader.text("openid", "client-secret-file", ""),
+    )
 
 
 def _quoted(text: str) -> str:

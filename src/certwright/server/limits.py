@@ -10,7 +10,7 @@ from typing import Final
 
 HEAD_BYTES: Final = 32 << 10
 """Request line and headers. An NTLM or Kerberos token with many groups has room in it."""
-BODY_BYTES: Final = 1 << 20
+BODY_BYTES: Final = 10 << 20
 """Where the connection ends without an answer from a role service; each of them has a lower limit of its own."""
 HEAD_SECONDS: Final = 10.0
 BODY_SECONDS: Final = 30.0

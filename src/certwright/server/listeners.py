@@ -250,11 +250,8 @@ class Listeners:
         return status.startswith(b"HTTP/1.1 ")
 
 
-def route(applications: Iterable[tuple[str, AsgiApplication]]) -> AsgiApplication:
-    """One application over several: the first whose path prefix (whole segments, any case) fits; else 404.
-
-    `/` leads to the first of them.
-    """
+def route(applications: Iterable[tuple[str, AsgiApplication]], otherwise: AsgiApplication) -> AsgiApplication:
+    """One application over several: the first whose path prefix (whole segments, any case) fits, else `otherwise`."""
     table = [(prefix.lower(), application) for prefix, application in applications]
 
     async def dispatch(
@@ -265,13 +262,6 @@ def route(applications: Iterable[tuple[str, AsgiApplication]]) -> AsgiApplicatio
             if path == prefix or path.startswith(f"{prefix}/"):
                 await application(scope, receive, send)
                 return
-        headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"x-content-type-options", b"nosniff")]
-        status, body = 404, b"Not Found\n"
-        if path == "/" and scope["method"] in ("GET", "HEAD") and table:
-            status, body = 302, b"Found\n"
-            headers.append((b"location", f"{table[0][0]}/".encode()))
-        headers.append((b"content-length", b"%d" % len(body)))
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
+        await otherwise(scope, receive, send)
 
     return dispatch

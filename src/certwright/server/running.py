@@ -20,7 +20,7 @@ from certwright.adcs.errors import AdcsError, ConfigurationError
 from certwright.adcs.events import AuditEvent
 from certwright.server import logs
 from certwright.server.composition import SYSTEM, Installation
-from certwright.server.duties import all_duties
+from certwright.server.duties import outward_duties, own_duties
 from certwright.server.home import Home
 from certwright.server.listeners import BoundSockets
 from certwright.server.serving import Serving
@@ -59,14 +59,15 @@ def run(
         installation.start()
         _audit(installation, AuditEvent.SERVICE_STARTED)
         stack.callback(_audit, installation, AuditEvent.SERVICE_STOPPED)
-        worker = Worker(all_duties(installation), installation.clock) if with_worker else None
+        _recover_orders(installation)
+        workers = _workers(installation) if with_worker else ()
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            runner.run(_serve(installation, sockets, worker, lambda: ready(home)))
+            runner.run(_serve(installation, sockets, workers, lambda: ready(home)))
     log.info("stopped")
 
 
 async def _serve(
-    installation: Installation, sockets: BoundSockets, worker: Worker | None, ready: Callable[[], None]
+    installation: Installation, sockets: BoundSockets, workers: Sequence[Worker], ready: Callable[[], None]
 ) -> None:
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
@@ -85,13 +86,12 @@ async def _serve(
         http_port=settings.http_port,
     )
     ready()
-    if worker is not None:
+    for worker in workers:
         worker.start()
     await stop.wait()
     log.info("stopping")
     await serving.stop()
-    if worker is not None:
-        await asyncio.to_thread(worker.stop)
+    await asyncio.gather(*(asyncio.to_thread(worker.stop) for worker in workers))
 
 
 def run_worker(folder: Path, ready: Callable[[Home], None] = lambda _: None) -> None:
@@ -99,18 +99,41 @@ def run_worker(folder: Path, ready: Callable[[Home], None] = lambda _: None) -> 
     home = Home.open(folder)
     logs.configure(home.settings.log_level, home.settings.log_format)
     with home.locked("worker"), Installation.open(home, upgrade=True) as installation:
-        worker = Worker(all_duties(installation), installation.clock)
+        workers = _workers(installation)
         stop = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())
-        worker.start()
+        for worker in workers:
+            worker.start()
         log.info("started", duties="worker")
         ready(home)
         while not stop.wait(3600.0):  # with a timeout, so that signals are seen on every platform
             pass
         log.info("stopping")
-        worker.stop()
+        for worker in workers:
+            worker.ask_to_stop()
+        for worker in workers:
+            worker.stop()
     log.info("stopped")
+
+
+def _workers(installation: Installation) -> Sequence[Worker]:
+    """Two threads: a mail server that does not answer holds up no CRL."""
+    return (
+        Worker(own_duties(installation), installation.clock, "worker"),
+        Worker(outward_duties(installation), installation.clock, "outward worker"),
+    )
+
+
+def _recover_orders(installation: Installation) -> None:
+    """Orders that a crash left half sent become *lost* at once, and are looked for.
+
+    With SQLite there is one server; with PostgreSQL another one may be sending, so the lease of each order decides.
+    """
+    alone = installation.database.dialect == "sqlite"
+    recovered = installation.manager.orders.recover(actor=SYSTEM, everything=alone)
+    if recovered:
+        log.warning("orders_recovered", orders=[*recovered])
 
 
 def _demand_signing(installation: Installation) -> None:

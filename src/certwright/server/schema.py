@@ -1,7 +1,7 @@
-"""The database's tables: made and kept current by Django's migrations, without a Django project.
+"""The database's tables: made and kept current by Django's migrations.
 
-Used by `init`, by upgrades and by tests. Serving needs none of it, so nothing on that path imports this module: it
-costs 0.2 s. When a console has configured Django already, its settings are left alone and must list our rooms.
+Used by `init`, by upgrades and by tests. The command line needs none of it otherwise, so nothing there imports this
+module: with Django and its applications it costs half a second.
 """
 
 from __future__ import annotations
@@ -12,10 +12,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-import django
 from django.apps import apps
-from django.conf import settings
-from django.core.exceptions import ImproperlyConfigured
 from django.db import DEFAULT_DB_ALIAS, connections
 from django.db.migrations.autodetector import MigrationAutodetector
 from django.db.migrations.executor import MigrationExecutor
@@ -25,14 +22,12 @@ from django.db.utils import DatabaseError as DjangoDatabaseError
 from certwright.database.base import DatabaseError, DatabaseUnavailable
 from certwright.database.opening import sqlite_path
 from certwright.database.sqlite import make_private_file
+from certwright.server.django_settings import configure
+from certwright.server.tables import LABELS, ROOM_LABELS
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
 
-ROOMS: Final = ("certwright.ca", "certwright.directory", "certwright.audit")
-"""Rooms with tables; their Django labels are the last words."""
-
-_LABELS: Final = frozenset(room.rpartition(".")[2] for room in ROOMS)
 _MIGRATION_LOCK: Final = 0x63657274  # any number of our own: one migration at a time on a PostgreSQL database
 _numbers = itertools.count(1)
 
@@ -59,15 +54,15 @@ def is_current(database_url: str) -> bool:
         if executor.migration_plan(_targets(executor)):
             return False
         known = executor.loader.disk_migrations
-        return all(key in known for key in executor.loader.applied_migrations if key[0] in _LABELS)
+        return all(key in known for key in executor.loader.applied_migrations if key[0] in LABELS)
 
 
 def missing_migrations() -> dict[str, list[str]]:
     """What models say and migrations do not yet, by room. Always empty in a release; a test sees to it."""
-    _configure()
+    configure()
     executor = MigrationExecutor(None)
     detector = MigrationAutodetector(executor.loader.project_state(), ProjectState.from_apps(apps))
-    changes = detector.changes(graph=executor.loader.graph, trim_to_apps=set(_LABELS))
+    changes = detector.changes(graph=executor.loader.graph, trim_to_apps=set(ROOM_LABELS))
     return {
         label: [operation.describe() for migration in migrations for operation in migration.operations]
         for label, migrations in changes.items()
@@ -75,31 +70,14 @@ def missing_migrations() -> dict[str, list[str]]:
 
 
 def _targets(executor: MigrationExecutor) -> list[tuple[str, str]]:
-    return [key for key in executor.loader.graph.leaf_nodes() if key[0] in _LABELS]
-
-
-def _configure() -> None:
-    if not settings.configured:
-        settings.configure(
-            INSTALLED_APPS=list(ROOMS),
-            DATABASES={DEFAULT_DB_ALIAS: {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}},
-            DEFAULT_AUTO_FIELD="django.db.models.BigAutoField",
-            USE_TZ=True,
-            USE_I18N=False,
-            LOGGING_CONFIG=None,
-        )
-    if not apps.ready:
-        django.setup()
-    absent = sorted(_LABELS - apps.app_configs.keys())
-    if absent:
-        raise ImproperlyConfigured(f"INSTALLED_APPS lacks {', '.join(f'certwright.{label}' for label in absent)}")
+    return [key for key in executor.loader.graph.leaf_nodes() if key[0] in LABELS]
 
 
 @contextmanager
 def _connection(database_url: str) -> Iterator[BaseDatabaseWrapper]:
     """A Django connection to any URL, under a name of its own beside those of the settings."""
-    description = _description(database_url)
-    _configure()
+    description = django_database(database_url)
+    configure()
     alias = f"certwright_schema_{next(_numbers)}"
     known: dict[str, Any] = connections.settings
     filled = connections.configure_settings({DEFAULT_DB_ALIAS: known[DEFAULT_DB_ALIAS], alias: description})
@@ -117,7 +95,7 @@ def _connection(database_url: str) -> Iterator[BaseDatabaseWrapper]:
         del known[alias]
 
 
-def _description(url: str) -> dict[str, Any]:
+def django_database(url: str) -> dict[str, Any]:
     """Django's words for a database URL."""
     if url.startswith("sqlite:"):
         path = sqlite_path(url)

@@ -61,15 +61,20 @@ class Serving:
         self._asking = asyncio.Lock()
 
     def _application(self, names: frozenset[str]) -> AsgiApplication:
+        from certwright.server.console import Console  # Django: only where listeners are served
+
+        throttle = Throttle()
         authenticator = HttpAuthenticator(
             self._installation.directory,
             authentication_policy(self._installation),
-            Throttle(),
+            throttle,
             self._pool,
             lambda: names,
             self._installation.clock,
         )
-        return route([("/certsrv", web_enrollment.create(self._installation.registry, authenticator))])
+        self._console = Console(self._installation, names, throttle, self._standing)
+        role_services = [("/certsrv", web_enrollment.create(self._installation.registry, authenticator))]
+        return route(role_services, self._console.application)
 
     async def start(self) -> None:
         await self._listeners.start()
@@ -81,6 +86,7 @@ class Serving:
             self._reloading.cancel()
             await asyncio.gather(self._reloading, return_exceptions=True)
         await self._listeners.stop()
+        await asyncio.to_thread(self._console.close)
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def look_again(self) -> None:
@@ -114,6 +120,14 @@ class Serving:
                 }
                 self._last_report = (time.monotonic(), well, report)
             return self._last_report[1], self._last_report[2]
+
+    def _standing(self) -> Mapping[str, bool]:
+        """What the console's Health page shows of this process."""
+        return {
+            "https": True,  # it has just carried the question
+            "issuers": self._installation.connector.is_alive,
+            "database": self._database_answers(),
+        }
 
     def _database_answers(self) -> bool:
         try:

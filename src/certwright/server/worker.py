@@ -46,8 +46,11 @@ class _Planned:
 class Worker:
     """Calls duties when they are due, one after the other."""
 
-    def __init__(self, duties: Iterable[Duty], clock: Clock = lambda: datetime.now(UTC)) -> None:
+    def __init__(
+        self, duties: Iterable[Duty], clock: Clock = lambda: datetime.now(UTC), name: str = "worker"
+    ) -> None:
         self._clock = clock
+        self._name = name
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         now = clock()
@@ -93,8 +96,12 @@ class Worker:
 
     def start(self) -> None:
         """Run in a thread of its own."""
-        self._thread = threading.Thread(target=self.run, name="worker", daemon=True)
+        self._thread = threading.Thread(target=self.run, name=self._name, daemon=True)
         self._thread.start()
+
+    def ask_to_stop(self) -> None:
+        """End after the duty under way; `stop` waits for it."""
+        self._stop.set()
 
     def stop(self, timeout: float = 30.0) -> None:
         """End after the duty under way."""

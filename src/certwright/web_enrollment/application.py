@@ -146,6 +146,7 @@ class WebEnrollment:
         try:
             return await view(exchange, requester)
         except BodyTooLarge:
+            log.warning("request_refused", rule="body_size", page=exchange.page, requester=requester.account)
             text = "What was sent is longer than the 64 KiB that a request may have."
             return self._refuse(exchange, 413, "Too long", text, requester=requester).adding(_CLOSE)
         except AdcsError as error:

@@ -123,7 +123,9 @@ EXPLANATIONS: Final = {
         "Make the request without a template inside, or choose the same one on the request page.",
     ),
     HResult.CERTSRV_E_BAD_TEMPLATE_VERSION: Explanation(
-        "The request was made with an older version of its certificate template.", "Make the request again."
+        "The request is for a newer version of its certificate template than this CA knows.",
+        "Make the request again with a version that the CA has, or ask an administrator to bring the template up to "
+        "date there.",
     ),
     HResult.CERTSRV_E_SUBJECT_ALT_NAME_REQUIRED: Explanation(
         "The template wants a subject alternative name, and there is none.",

@@ -92,11 +92,16 @@ class Prepared:
     """A page rendered once, with the places that change marked."""
 
     def __init__(self, text: str) -> None:
-        self._format = _STAND_IN.sub(r"%(\1)s", text.replace("%", "%%"))
+        texts = _STAND_IN.split(text)  # text, name, text, name, ..., text
+        self._parts = [part.encode("utf-8", "replace") for part in texts]
+        self._names = [(place, texts[place]) for place in range(1, len(texts), 2)]
 
     def fill(self, values: Mapping[str, object]) -> bytes:
         """The page. The values are HTML: nothing is escaped here."""
-        return (self._format % values).encode("utf-8", "replace")
+        parts = self._parts.copy()
+        for place, name in self._names:
+            parts[place] = str(values[name]).encode("utf-8", "replace")
+        return b"".join(parts)
 
 
 class Pages:

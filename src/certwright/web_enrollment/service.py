@@ -54,8 +54,9 @@ class EnrollmentService:
         """The CA as this caller. Raises `CaUnreachable` when there is none yet."""
         return self._registry.connect_async(self._config, requester)
 
-    def config(self, requester: Requester) -> str:
-        return self.door(requester).config
+    def config(self) -> str:
+        """The CA's configuration string. Raises as `door`."""
+        return self._registry.config(self._config)
 
     async def submit(self, requester: Requester, form: SubmitForm) -> Response:
         """Hand in the form's request.

@@ -62,7 +62,7 @@ class Views:
         }
 
     def frame(self, requester: Requester) -> Frame:
-        return Frame(requester, self._service.config(requester))
+        return Frame(requester, self._service.config())
 
     # -- submit and poll -----------------------------------------------------------------------------------------
 

@@ -146,6 +146,24 @@ def test_cells_are_never_cut_off(capsys: pytest.CaptureFixture[str]) -> None:
     assert shown.count("\n") == 2
 
 
+def test_a_table_in_a_pipe_is_one_line_a_row_without_blanks_at_the_end(capsys: pytest.CaptureFixture[str]) -> None:
+    """One long cell must not make every other line as long."""
+    output.print_table([("1", "two\nlines"), ("22", "x" * 300)], "id", "text")
+
+    heading, first, second = capsys.readouterr().out.splitlines()
+    assert [heading, first] == ["id  text", "1   two lines"]
+    assert second == "22  " + "x" * 300
+
+
+def test_a_result_code_is_shown_as_people_search_for_it() -> None:
+    assert output.text_of(HResult.CERTSRV_E_TEMPLATE_DENIED) == "0x80094012 CERTSRV_E_TEMPLATE_DENIED"
+
+
+def test_a_missing_password_names_the_option_that_takes_it() -> None:
+    with pytest.raises(InvalidArgument, match=r"no passphrase: .* --passphrase-file"):
+        read_password("/dev/null", "Passphrase for the key file", "--passphrase-file")
+
+
 def test_a_password_is_the_first_line_of_its_file(tmp_path: Path) -> None:
     path = tmp_path / "password"
     path.write_bytes("pässword with blanks \r\nsecond line\n".encode())

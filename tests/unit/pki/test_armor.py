@@ -214,6 +214,12 @@ def test_ber_of_indefinite_length_is_taken_where_it_is_asked_for() -> None:
         armor.dearmor(streamed[:-1], indefinite=True)
 
 
+def test_plus_signs_lost_in_ber_are_found_again() -> None:
+    streamed = b"\x30\x80\x04\x05" + b"\x01\x02\xfb\xef\xbe" + b"\x00\x00"
+    assert "+" in base64_of(streamed)
+    assert armor.dearmor(base64_of(streamed).replace("+", " "), indefinite=True) == streamed
+
+
 # -- writing ---------------------------------------------------------------------------------------------------------
 
 

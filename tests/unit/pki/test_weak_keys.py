@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import random
 import time
 
 import pytest
@@ -13,49 +12,7 @@ from certwright.pki import oids, weak_keys
 from certwright.pki.public_keys import PublicKeyInfo, parse_public_key
 from certwright.pki.weak_keys import KeyWeakness
 from tests.support import requests
-
-SEEDED = random.Random(15361)
-
-
-def is_prime(number: int) -> bool:
-    """Miller and Rabin, well enough for a test."""
-    if number % 2 == 0 or any(number % p == 0 and number != p for p in (3, 5, 7, 11, 13)):
-        return False
-    odd, twos = number - 1, 0
-    while odd % 2 == 0:
-        odd, twos = odd // 2, twos + 1
-    for _ in range(12):
-        power = pow(SEEDED.randrange(2, number - 1), odd, number)
-        if power in (1, number - 1):
-            continue
-        for _ in range(twos - 1):
-            power = power * power % number
-            if power == number - 1:
-                break
-        else:
-            return False
-    return True
-
-
-def next_prime(number: int) -> int:
-    number |= 1
-    while not is_prime(number):
-        number += 2
-    return number
-
-
-def primes_below(limit: int) -> list[int]:
-    return [n for n in range(2, limit) if all(n % p for p in range(2, math.isqrt(n) + 1))]
-
-
-def roca_prime(bits: int, count: int) -> int:
-    """A prime as the flawed library makes it: k * M + (65537^a mod M), M the product of the first `count` primes."""
-    primorial = math.prod(primes_below(800)[:count])
-    while True:
-        k = SEEDED.getrandbits(bits - primorial.bit_length()) | 1 << (bits - primorial.bit_length() - 1)
-        candidate = k * primorial + pow(65537, SEEDED.getrandbits(200), primorial)
-        if candidate.bit_length() == bits and is_prime(candidate):
-            return candidate
+from tests.support.weak_keys import SEEDED, next_prime, roca_prime
 
 
 def key_of(modulus: int, exponent: int = 65537) -> PublicKeyInfo:

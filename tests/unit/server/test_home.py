@@ -40,7 +40,7 @@ def test_what_init_writes_is_what_a_start_reads() -> None:
         ('url = "sqlite"', 'url = "mysql://db/x"', "'mysql' is not supported"),
         ('url = "sqlite"', 'url = "postgresql://db"', "names no database"),
         ('level = "info"', 'level = "loud"', "'loud' is none of debug, info, warning, error"),
-        ("[log]", "[logging]", "unknown section [logging]; known: database, installation, listeners, log"),
+        ("[log]", "[logging]", "unknown section [logging]; known: database, installation, listeners, log, manager"),
         ("[log]", "[log", "is no TOML"),
     ],
 )

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from certwright.database import DatabaseError, DatabaseUnavailable, sqlite_url
-from certwright.server.schema import ROOMS, is_current, migrate, missing_migrations
+from certwright.server.schema import is_current, migrate, missing_migrations
+from certwright.server.tables import ROOMS
 
 
 def test_the_migrations_say_what_the_models_say() -> None:

@@ -294,6 +294,9 @@ class _BrokenRegistry(Registry):
     def connect_async(self, config: str, requester: Requester) -> AsyncCertRequest:
         raise RuntimeError("secret internals")
 
+    def config(self, config: str) -> str:
+        raise RuntimeError("secret internals")
+
 
 def test_a_fault_of_ours_is_a_number_in_page_and_log_and_no_traceback() -> None:
     client = Client(create(_BrokenRegistry(), StubAuthenticator()))

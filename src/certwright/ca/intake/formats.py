@@ -15,7 +15,7 @@ from typing import Final
 from certwright.adcs.errors import AdcsError, HResult
 from certwright.adcs.request import MAX_ATTRIBUTES_LENGTH, RequestAttributes, RequestFlags
 from certwright.adcs.requester import Requester
-from certwright.ca.intake.request import EnrollmentRequest, RequestedExtension, RequestedTemplate
+from certwright.ca.intake.request import EnrollmentRequest, RequestedTemplate
 from certwright.directory.base import Principal
 from certwright.pki import der, oids
 from certwright.pki.armor import dearmor
@@ -101,13 +101,15 @@ def read_request(
         IntakeError: too long, malformed, of another format than it should be, or not signed by its own key.
     """
     data = _decoded(raw)
-    _demand_pkcs10(data, flags)
+    if int(flags) & _OTHER_THAN_PKCS10:
+        _demand_pkcs10(data, flags)
     try:
         parsed = CertificationRequest.parse(data)
     except EncodingError as error:
+        _demand_pkcs10(data, flags)  # another format is called by its name
         raise _unreadable(error) from error
     _verify(parsed)
-    if any(attribute.oid == oids.ARCHIVED_KEY for attribute in parsed.attributes):
+    if parsed.has_attribute(oids.ARCHIVED_KEY):
         raise IntakeError(
             "a private key for archival stands in a PKCS#10; it belongs, encrypted, into a CMC request",
             HResult.CERTSRV_E_BAD_REQUEST_KEY_ARCHIVAL,
@@ -122,13 +124,11 @@ def read_request(
         subject=parsed.subject,
         public_key=parsed.public_key,
         templates=_templates(attributes, parsed),
-        extensions=MappingProxyType(
-            {oid: RequestedExtension(oid, found.critical, found.value) for oid, found in parsed.extensions.items()}
-        ),
+        extensions=parsed.extensions,
         alternative_names=parsed.alternative_names,
         attributes=merged,
         signature_algorithm=parsed.signature_algorithm,
-        client_facts=MappingProxyType(_client_facts(parsed)),
+        client_facts=_client_facts(parsed),
     )
 
 
@@ -148,8 +148,6 @@ def _demand_pkcs10(data: bytes, flags: RequestFlags) -> None:
     Raises:
         IntakeError: CRYPT_E_INVALID_MSG_TYPE, or CRYPT_E_ASN1_BADTAG when it is none of the formats.
     """
-    if not int(flags) & _OTHER_THAN_PKCS10 and _begins_like_pkcs10(data):
-        return
     found = detect_format(data)
     claimed = flags.request_type
     if claimed and claimed is not found:
@@ -185,16 +183,6 @@ def _demand_pkcs10(data: bytes, flags: RequestFlags) -> None:
 _OTHER_THAN_PKCS10: Final = (
     0xFE00 | RequestFlags.RENEWAL_ON_BEHALF_OF.value | RequestFlags.PRECERTIFICATE.value | RequestFlags.PRESIGN.value
 )
-
-
-def _begins_like_pkcs10(data: bytes) -> bool:
-    """The short way for the usual case; whoever answers no is looked at properly."""
-    try:
-        outer = der.read_tlv(data)
-        info = der.read_tlv(data, outer.start, outer.end)
-    except EncodingError:
-        return False
-    return info.tag == der.SEQUENCE and info.start < info.end and data[info.start] == der.INTEGER
 
 
 def detect_format(data: bytes) -> RequestFlags:
@@ -324,7 +312,7 @@ def _add(found: dict[str, RequestedTemplate], value: str, source: str) -> None:
         found.setdefault(value.lower(), RequestedTemplate(name=value, source=source))
 
 
-def _client_facts(parsed: CertificationRequest) -> dict[str, str]:
+def _client_facts(parsed: CertificationRequest) -> Mapping[str, str]:
     """What the client says of itself and of its key: stored, shown, never believed. [MS-WCCE] 2.2.2.7."""
     facts: dict[str, str] = {}
     if parsed.os_version:
@@ -340,7 +328,10 @@ def _client_facts(parsed: CertificationRequest) -> dict[str, str]:
     for attribute in parsed.attributes:
         if attribute.oid not in _READ_ELSEWHERE:
             facts[_FACT_NAMES.get(attribute.oid, attribute.oid)] = _in_hex(attribute)
-    return {name: _storable(value) for name, value in facts.items()}
+    return MappingProxyType({name: _storable(value) for name, value in facts.items()}) if facts else _NO_FACTS
+
+
+_NO_FACTS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 def _storable(value: str) -> str:

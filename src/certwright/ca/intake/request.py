@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import IntFlag
 from types import MappingProxyType
+from typing import NamedTuple
 
 from certwright.adcs.request import NO_ATTRIBUTES, RequestAttributes
 from certwright.adcs.requester import Requester
 from certwright.directory.base import Principal
 from certwright.pki import names
+from certwright.pki.extensions import Extension
 from certwright.pki.general_names import GeneralName
 from certwright.pki.public_keys import PublicKeyInfo
 
@@ -38,11 +40,8 @@ class RequestedTemplate:
     source: str = ""  # where it stood: "attributes", "extension 20.2" ...
 
 
-@dataclass(frozen=True, slots=True)
-class RequestedExtension:
-    oid: str
-    critical: bool
-    value: bytes  # extnValue content, DER
+RequestedExtension = Extension
+"""An extension as the request has it; whether anybody honours it is the policy's decision."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +53,7 @@ class NameFacts:
     alternative_names: str  # "DNS:a, IP:..."
 
 
-@dataclass(frozen=True, slots=True)
-class EnrollmentRequest:
+class EnrollmentRequest(NamedTuple):
     """A well-formed request whose proof of possession was verified, with the caller it belongs to.
 
     `caller` is who is on the connection; `subject_principal` is the account the certificate is for: the caller's own
@@ -74,7 +72,7 @@ class EnrollmentRequest:
     attributes: RequestAttributes = NO_ATTRIBUTES
     signature_algorithm: str = ""  # OID of the proof of possession
     flags: StoredRequestFlag = StoredRequestFlag.NONE
-    client_facts: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    client_facts: Mapping[str, str] = MappingProxyType({})
 
     def display_names(self) -> NameFacts:
         """The names that were asked for; what a certificate says is the policy's decision."""

@@ -254,13 +254,24 @@ def _foreign(spec: CertificateSpec, public_key: PublicKeyInfo) -> _Extensions:
         if added.oid in reserved or twice:
             raise BadRequest(f"the extension {oids.name_of(added.oid)} ({added.oid}) is written by the CA alone")
         latest[added.oid] = added
-    if not latest:
-        return {}
+    return _understood(tuple(latest.values()), public_key.der) if latest else {}
+
+
+def check_readable(added: SpecExtension) -> None:
+    """Could this extension be issued?
+
+    Raises:
+        BadRequest: its OID is none, or its value is malformed for what it is.
+    """
+    _understood((added,), _SOME_KEY)
+
+
+def _understood(added: tuple[SpecExtension, ...], spki: bytes) -> _Extensions:
     try:
-        encoded = b"".join(extension(added.oid, added.value, added.critical) for added in latest.values())
-        parsed = _throwaway(names.EMPTY, encoded, public_key.der).extensions
+        encoded = b"".join(extension(each.oid, each.value, each.critical) for each in added)
+        parsed = _throwaway(names.EMPTY, encoded, spki).extensions
     except (ValueError, x509.DuplicateExtension, EncodingError) as error:
-        called = ", ".join(oids.name_of(oid) for oid in latest)
+        called = ", ".join(oids.name_of(each.oid) for each in added)
         raise BadRequest(f"an extension of the request cannot be read ({called}): {error}") from error
     return {found.oid.dotted_string: (found.value, found.critical) for found in parsed}
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Final, NamedTuple
 
 from certwright.adcs.errors import BadRequest, ConfigurationError, HResult
 from certwright.adcs.template import CertificateTemplate
@@ -92,8 +92,7 @@ class IssuingCertificate:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class CertificateFacts:
+class CertificateFacts(NamedTuple):
     """What the request table says of a certificate."""
 
     serial_number: str  # lowercase hex, whole octets
@@ -121,17 +120,26 @@ class CertificateFacts:
 class PreparedCertificate:
     """An exact certificate without its signature. It can be redeemed once, by the signer that prepared it."""
 
-    __slots__ = ("_maker", "facts", "public_key_info", "serial", "subject", "tbs")
+    __slots__ = ("_facts", "_maker", "_public_key", "_spec", "public_key_info", "serial", "subject", "tbs")
 
     def __init__(
-        self, tbs: bytes, facts: CertificateFacts, subject: bytes, public_key_info: bytes, serial: int, maker: object
+        self, tbs: bytes, spec: CertificateSpec, public_key: PublicKeyInfo, serial: int, maker: object
     ) -> None:
         self.tbs = tbs
-        self.facts = facts
-        self.subject = subject
-        self.public_key_info = public_key_info
+        self.subject = spec.subject
+        self.public_key_info = public_key.der
         self.serial = serial
+        self._spec = spec
+        self._public_key = public_key
+        self._facts: CertificateFacts | None = None
         self._maker = [maker]  # a list, because pop is atomic: two threads cannot both redeem
+
+    @property
+    def facts(self) -> CertificateFacts:
+        """What the request table says of it; worked out when it is asked for first."""
+        if self._facts is None:
+            self._facts = CertificateFacts.of(self._spec, self._public_key, self.serial)
+        return self._facts
 
     def claim(self, redeemer: object) -> None:
         """Use it up.

@@ -26,6 +26,7 @@ from certwright.ca.issuance.preparing import (
 from certwright.ca.policy.base import CertificateSpec
 from certwright.ca.urls import IssuanceUrls
 from certwright.keystores.base import SigningKey
+from certwright.pki import der
 from certwright.pki.certificate import CertificateView, assemble_signed
 from certwright.pki.errors import SignatureError
 from certwright.pki.public_keys import PublicKeyInfo, load_public_key
@@ -109,8 +110,7 @@ class CaSigner:
         """
         check_spec(spec, self._issuer)
         tbs = self._engine.assemble(spec, public_key, serial)
-        facts = CertificateFacts.of(spec, public_key, serial)
-        return PreparedCertificate(tbs, facts, spec.subject, public_key.der, serial, self)
+        return PreparedCertificate(tbs, spec, public_key, serial, self)
 
     def redeem(self, prepared: PreparedCertificate) -> bytes:
         """Sign a prepared certificate.
@@ -130,8 +130,7 @@ def self_sign(key: SigningKey, spec: CertificateSpec, public_key: PublicKeyInfo,
     issuer = IssuingCertificate(spec.subject, None, scheme.algorithm, spec.not_after)
     check_spec(spec, issuer)
     tbs = _Engine(issuer).assemble(spec, public_key, serial)
-    facts = CertificateFacts.of(spec, public_key, serial)
-    prepared = PreparedCertificate(tbs, facts, spec.subject, public_key.der, serial, key)
+    prepared = PreparedCertificate(tbs, spec, public_key, serial, key)
     prepared.claim(key)
     return _signed(prepared, key, scheme)
 
@@ -182,35 +181,23 @@ def _signed(prepared: PreparedCertificate, key: SigningKey, scheme: SignatureSch
 def _read_back(certificate: bytes, prepared: PreparedCertificate) -> None:
     """Compare what was signed with what was prepared, by two readers that are not the writer.
 
-    The other library decodes the whole structure by type and encodes it again: equal bytes mean that it understood
-    every field, in DER. Our own reader then finds subject and key where they belong.
+    The other library decodes the whole structure by type, strictly as DER, and tells the serial number. Our own
+    reader then finds subject and key where they belong. (Encoding again what the other library read and comparing
+    that would find nothing more: DER has one form for everything.)
 
     Raises:
         UnsoundCertificate: something differs.
     """
     try:
-        parsed = x509.load_der_x509_certificate(certificate)
-        sound = parsed.serial_number == prepared.serial and parsed.tbs_certificate_bytes == prepared.tbs
+        serial = x509.load_der_x509_certificate(certificate).serial_number
     except ValueError as error:
         raise UnsoundCertificate(f"the certificate {prepared.facts.serial_number} cannot be read: {error}") from error
-    subject, public_key_info = _subject_and_key(prepared.tbs)
-    if not (sound and subject == prepared.subject and public_key_info == prepared.public_key_info):
+    if serial != prepared.serial or _subject_and_key(prepared.tbs) != prepared.subject + prepared.public_key_info:
         raise UnsoundCertificate(f"the certificate {prepared.facts.serial_number} is not what was prepared")
 
 
-def _subject_and_key(tbs: bytes) -> tuple[bytes, bytes]:
+def _subject_and_key(tbs: bytes) -> bytes:
     """Walks lengths only: the other library has just proved the bytes to be well-formed DER."""
-    subject = tbs.index(b"\xa0\x03\x02\x01\x02") + 5  # version 3 stands first
-    for _ in range(4):  # serial number, signature, issuer, validity
-        subject = _end(tbs, subject)
-    key = _end(tbs, subject)
-    return tbs[subject:key], tbs[key : _end(tbs, key)]
-
-
-def _end(data: bytes, offset: int) -> int:
-    """Where the element at `offset` ends."""
-    length = data[offset + 1]
-    if length < 0x80:
-        return offset + 2 + length
-    start = offset + 2 + (length & 0x7F)
-    return start + int.from_bytes(data[offset + 2 : start], "big")
+    # version, serial number, signature, issuer, validity, subject, key
+    places = der.boundaries(tbs, der.start_of(tbs, 0), 7)
+    return tbs[places[5] : places[7]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from certwright.adcs.errors import HResult
 from certwright.adcs.interfaces import Check
@@ -29,8 +29,7 @@ class Refused(Exception):
         self.rule = rule
 
 
-@dataclass(frozen=True, slots=True)
-class Case:
+class Case(NamedTuple):
     """A request with its template and the account it is for: all that the rules may look at."""
 
     request: EnrollmentRequest

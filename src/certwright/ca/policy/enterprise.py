@@ -59,16 +59,16 @@ class EnterprisePolicy:
         try:
             return self._decide(request, ca, progress)
         except Refused as refused:
-            rule = refused.rule or progress.rule
+            rule = refused.rule or (progress.rule.name if progress.rule else "")
             failed = Check(rule, False, refused.reason)
-            return Deny(refused.status, refused.reason, rule, progress.template, (*progress.passed(), failed))
+            return Deny(refused.status, refused.reason, rule, progress.template, (*progress.checks(), failed))
 
     def _decide(self, request: EnrollmentRequest, ca: CaFacts, progress: _Progress) -> Verdict:
         template = checks.find_template(request, ca)
         progress.template = template.cn
-        progress.count = 1
+        progress.passed = 1
         principal = checks.known_account(request)
-        progress.count = 2
+        progress.passed = 2
         try:
             requirements = self._requirements.of(template, ca.domain.sid)
         except ValueError as error:
@@ -78,10 +78,9 @@ class EnterprisePolicy:
                 "template_published",
             ) from error
         case = Case(request, ca, requirements, principal)
-        for rule in ORDER:
-            progress.rule = rule.name
-            rule.examine(case)
-            progress.count += 1
+        for progress.rule in ORDER:
+            progress.rule.examine(case)
+        progress.rule, progress.passed = None, len(_PASSED)
         names = build_names(case)
         sid = sid_for_extension(case)
         progress.built = True
@@ -107,16 +106,18 @@ class EnterprisePolicy:
 class _Progress:
     """How far a request came, for the list of checks and the name of the rule that refused it."""
 
-    __slots__ = ("built", "count", "rule", "template")
+    __slots__ = ("built", "passed", "rule", "template")
 
     def __init__(self) -> None:
-        self.rule = ""
+        self.rule: Rule | None = None  # the one that is looking at the request
         self.template = ""
-        self.count = 0
+        self.passed = 0
         self.built = False
 
-    def passed(self) -> tuple[Check, ...]:
-        return (*_PASSED[: self.count], _NAMES_BUILT) if self.built else _PASSED[: self.count]
+    def checks(self) -> tuple[Check, ...]:
+        """What the request passed."""
+        passed = self.passed if self.rule is None else self.passed + ORDER.index(self.rule)
+        return (*_PASSED[:passed], _NAMES_BUILT) if self.built else _PASSED[:passed]
 
 
 def _approval(case: Case, names: CertifiedNames, spec: CertificateSpec) -> Verdict:

@@ -239,7 +239,11 @@ def _host_allowed(host: str, rules: Sequence[CompiledRule]) -> bool:
         except EncodingError:
             return False
         host = host.removeprefix("*.")
-    return any(suffix.allows(host) for rule in rules for suffix in rule.dns_suffixes)
+    for rule in rules:
+        for suffix in rule.dns_suffixes:
+            if suffix.allows(host):
+                return True
+    return False
 
 
 def _address_allowed(address: Address, rules: Sequence[CompiledRule]) -> bool:

@@ -12,7 +12,7 @@ import ipaddress
 import re
 import uuid
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from certwright.adcs.errors import HResult
 from certwright.ca.intake.request import EnrollmentRequest
@@ -39,8 +39,7 @@ _LOCAL_PART = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?:\.[A-Za-z0-9!#$%&'*
 _EXCHANGE_TEMPLATES = ("ExchangeUser", "ExchangeUserSignature")
 
 
-@dataclass(frozen=True, slots=True)
-class CertifiedNames:
+class CertifiedNames(NamedTuple):
     """Whom a certificate will name."""
 
     subject: bytes  # Name, DER
@@ -81,7 +80,7 @@ def validated_names(request: EnrollmentRequest) -> tuple[GeneralName, ...]:
         Refused: by rule `subject`.
     """
     _demand_bounds(request.subject)
-    return _distinct(_validated(name) for name in request.alternative_names)
+    return _distinct([_validated(name) for name in request.alternative_names])
 
 
 def _validated(name: GeneralName) -> GeneralName:

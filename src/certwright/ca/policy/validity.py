@@ -6,6 +6,7 @@ CA's maximum, counted from now, and the CA's own certificate.
 
 from __future__ import annotations
 
+import functools
 from datetime import datetime, timedelta
 
 from certwright.adcs.errors import HResult
@@ -25,7 +26,6 @@ def validity(ca: CaFacts, period: timedelta | None, overlap: timedelta, template
         Refused: the CA certificate is not valid now (rule `ca_certificate`), or a certificate would have to be
             renewed before it begins (rule `validity_period`).
     """
-    now = ca.now - timedelta(microseconds=ca.now.microsecond)
     if not ca.not_before <= ca.now < ca.not_after:
         raise Refused(
             HResult.CERTSRV_E_INVALID_CA_CERTIFICATE,
@@ -33,11 +33,30 @@ def validity(ca: CaFacts, period: timedelta | None, overlap: timedelta, template
             " renew it.",
             "ca_certificate",
         )
-    not_before = max(now - ca.clock_skew, ca.not_before)
-    lifetime = min(now - not_before + ca.maximum_validity, ca.not_after - not_before)
+    second = ca.now.replace(microsecond=0)
+    return _within(second, ca.clock_skew, ca.maximum_validity, ca.not_before, ca.not_after, period, overlap, template)
+
+
+_SECOND = timedelta(seconds=1)
+
+
+@functools.lru_cache(maxsize=256)
+def _within(
+    now: datetime,
+    clock_skew: timedelta,
+    maximum: timedelta,
+    first: datetime,
+    last: datetime,
+    period: timedelta | None,
+    overlap: timedelta,
+    template: str,
+) -> tuple[datetime, datetime]:
+    """Remembered: under load, many certificates of a template begin in the same second."""
+    not_before = max(now - clock_skew, first)
+    lifetime = min(now - not_before + maximum, last - not_before)
     if period is not None:
         lifetime = min(lifetime, period)
-    if lifetime < overlap or not_before + lifetime <= now:
+    if lifetime < overlap or not_before + lifetime < now + _SECOND:
         days = max(lifetime, timedelta(0)) / timedelta(days=1)
         raise Refused(
             HResult.CERTSRV_E_CERT_TYPE_OVERLAP,

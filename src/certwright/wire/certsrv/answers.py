@@ -179,7 +179,7 @@ def parse_retrieval(content_type: str, body: bytes, request_id: int | None = Non
         return Retrieved(decode_certificate(body))
     if kind != "text/html":
         return Error(f"the answer is {kind or 'of no type'}, neither a certificate nor a page")
-    text = visible_text(_decoded(body, content_type))
+    text = visible_text(decode_page(body, content_type))
     lines = _LINE.findall(text)
     everything = " ".join(lines) if lines else text
     status = _first_code(everything)
@@ -321,7 +321,8 @@ def _squeezed(text: str) -> str:
     return " ".join(text[: 8 * MAX_ERROR_TEXT].split())[:MAX_ERROR_TEXT]
 
 
-def _decoded(body: bytes, content_type: str) -> str:
+def decode_page(body: bytes, content_type: str = "") -> str:
+    """A page as text, by the character set of its header or of itself; UTF-8 unless one is named."""
     charset = _CHARSET.search(content_type) or _CHARSET.search(body[:4096].decode("latin-1"))
     try:
         return body.decode(charset[1] if charset else "utf-8")

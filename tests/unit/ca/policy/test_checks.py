@@ -92,7 +92,7 @@ REFUSALS: list[tuple[str, HResult, str, Callable[[], Verdict]]] = [
         HResult.E_ACCESSDENIED,
         "account_enabled",
         lambda: EnterprisePolicy().verify(
-            replace(ask(attributes=template_attributes("Template")), subject_principal=None),
+            ask(attributes=template_attributes("Template"))._replace(subject_principal=None),
             make_facts(directory_template()),
         ),
     ),
@@ -101,7 +101,7 @@ REFUSALS: list[tuple[str, HResult, str, Callable[[], Verdict]]] = [
         HResult.E_ACCESSDENIED,
         "account_enabled",
         lambda: EnterprisePolicy().verify(
-            replace(ask(attributes=template_attributes("Template")), subject_principal=make_user("bob", 1102)),
+            ask(attributes=template_attributes("Template"))._replace(subject_principal=make_user("bob", 1102)),
             make_facts(directory_template()),
         ),
     ),

@@ -1,0 +1,479 @@
+"""Questions about the inventory -> SQL that answers within a second at a million rows.
+
+A page is found in one of two ways. When one of the filters lets few rows through, these are fetched and sorted;
+else the index of the sort order is walked until the page is full. Which of both, a capped count of each filter
+decides (`_drive`), not the database's statistics. Pages are cut by key: the last row's sort values are the next
+page's start.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from certwright.adcs.errors import InvalidArgument
+from certwright.database import Connection, Dialect
+from certwright.manager.inventory_values import (
+    BANDS,
+    MAX_PAGE,
+    WEEKS,
+    CertificateStatus,
+    ColumnFilter,
+    InventoryQuery,
+    Operator,
+    Sort,
+)
+from certwright.manager.store_inventory import MAX_KEY
+from certwright.manager.values import key, seconds, storable
+
+SELECTIVE: Final = 4_000
+"""Rows that are fetched and sorted rather than walked over."""
+DAY: Final = 86_400
+WEEK: Final = 7 * DAY
+OLD: Final = timedelta(days=30)
+_MAX_WORDS: Final = 8
+_MAX_FILTERS: Final = 20
+_MAX_CURSOR: Final = 2000
+_HEX: Final = re.compile(r"[0-9a-f]{6,64}")
+_LAST: Final = "\U0010ffff"
+
+Param = int | float | str | bytes | None
+
+_SORTS: Final[Mapping[str, tuple[str, ...]]] = {
+    "status": ("not_after", "id"),
+    "not_after": ("not_after", "id"),
+    "not_before": ("not_before", "id"),
+    "subject": ("subject_key", "id"),
+    "common_name": ("subject_key", "id"),
+    "issuer": ("issuer_key", "not_after", "id"),
+    "template": ("template_key", "not_after", "id"),
+    "owner": ("owner_key", "not_after", "id"),
+    "key": ("key_name", "not_after", "id"),
+    "source": ("source", "not_after", "id"),
+    "serial": ("serial", "id"),
+    "sha256": ("sha256",),
+    "created": ("id",),
+    "id": ("id",),
+}
+SORTABLE: Final = tuple(_SORTS)
+
+_TEXTS: Final = {
+    "subject": "subject",
+    "common_name": "common_name",
+    "names": "names",
+    "issuer": "issuer",
+    "template": "template",
+    "owner": "owner",
+    "serial": "serial",
+    "key": "key_name",
+    "sha1": "sha1",
+    "sha256": "sha256",
+    "purposes": "purposes",
+    "source": "source",
+    "created_by": "created_by",
+    "domain": "domain",
+    "revoked_reason": "revoked_reason",
+}
+_KEYS: Final = {"issuer": "issuer_key", "template": "template_key", "owner": "owner_key"}
+_COVERED: Final = {**_KEYS, "subject": "subject_key"}
+_INDEXED: Final = frozenset({"serial", "sha1", "sha256", "key", "source"})
+_TIMES: Final = ("not_before", "not_after", "created", "revoked")
+_NUMBERS: Final = ("id", "order_id", "service_id", "superseded_by")
+_FLAGS: Final = ("managed", "is_ca")
+COLUMNS: Final = (*_TEXTS, *_TIMES, *_NUMBERS, *_FLAGS, "tag", "key_held")
+"""What `ColumnFilter` takes."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Condition:
+    """A filter. In `sql`, `@c.` is the certificate's column, with or without what keeps an index from being used.
+
+    `driver` selects the IDs of what it lets through, along an index of its own.
+    """
+
+    sql: str
+    params: tuple[Param, ...] = ()
+    driver: str = ""
+    driver_params: tuple[Param, ...] | None = None
+    anchor: bool = False  # `column = ?` with an index that goes on with not_after, id
+
+    def driven(self) -> tuple[str, tuple[Param, ...]]:
+        return self.driver, self.params if self.driver_params is None else self.driver_params
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A question as SQL: `where` with its parameters, and how the rows are ordered."""
+
+    where: str
+    params: tuple[Param, ...]
+    order: tuple[str, ...]
+    order_prefix: str
+
+    def order_by(self, *, descending: bool) -> str:
+        direction = " DESC" if descending else ""
+        return ", ".join(f"{self.order_prefix}c.{column}{direction}" for column in self.order)
+
+
+def make_plan(connection: Connection, query: InventoryQuery, now: datetime) -> Plan:
+    """Choose how a question is answered.
+
+    Raises:
+        InvalidArgument: a column, value, band or week that there is not.
+    """
+    order = _SORTS.get(query.sort.column)
+    if order is None:
+        raise InvalidArgument(f"{query.sort.column[:80]!r} is no order of the list; there are {', '.join(SORTABLE)}.")
+    conditions = _conditions(query, now, connection.dialect)
+    driver, anchor = _drive(connection, conditions, order)
+    hint = "+" if connection.dialect == "sqlite" else ""  # SQLite: no index for this term
+    parts: list[str] = []
+    params: list[Param] = []
+    for condition in conditions:
+        if condition is driver:
+            sql, its_params = condition.driven()
+            parts.append(f"c.id IN ({sql})")
+            params += its_params
+            continue
+        free = driver is None and (condition is anchor or f"@c.{order[0]} " in condition.sql)
+        parts.append(condition.sql.replace("@", "" if free else hint))
+        params += condition.params
+    where = f" WHERE {' AND '.join(parts)}" if parts else ""
+    return Plan(where, tuple(params), order, hint if driver is not None else "")
+
+
+def _drive(
+    connection: Connection, conditions: Sequence[_Condition], order: tuple[str, ...]
+) -> tuple[_Condition | None, _Condition | None]:
+    """The filter to start from, if one is selective; else the one whose index is walked in the wanted order."""
+    best: _Condition | None = None
+    anchor: _Condition | None = None
+    fewest = anchored = SELECTIVE + 1
+    for condition in conditions:
+        if not condition.driver:
+            continue
+        sql, params = condition.driven()
+        row = connection.one(f"SELECT COUNT(*) FROM ({sql} LIMIT {SELECTIVE + 1}) AS x", params)  # noqa: S608
+        count = int(row[0]) if row else 0
+        if count < fewest and f"@c.{order[0]} " not in condition.sql:  # a part of the sort order's index is walked
+            best, fewest = condition, count
+        if condition.anchor and count <= anchored and order == ("not_after", "id"):
+            anchor, anchored = condition, count
+    return best, anchor
+
+
+# -- filters -----------------------------------------------------------------------------------------------------
+
+
+def _conditions(query: InventoryQuery, now: datetime, dialect: Dialect) -> list[_Condition]:
+    at = seconds(now)
+    found: list[_Condition] = [_word(word, dialect) for word in key(query.text).split()[:_MAX_WORDS]]
+    for column, value in (
+        ("issuer_key", key(query.issuer)[:MAX_KEY]),
+        ("template_key", key(query.template)[:MAX_KEY]),
+        ("owner_key", key(query.owner)[:MAX_KEY]),
+        ("owner_key", key(query.visible_to)[:MAX_KEY]),
+        ("key_name", storable(query.key_name)),
+        ("source", query.source.value if query.source is not None else ""),
+    ):
+        if value:
+            found.append(_equals(column, value))
+    if query.tag:
+        found.append(_tagged(query.tag))
+    if query.status is not None:
+        found += _of_status(query.status, at)
+    if query.band is not None:
+        found += _current(*band_limits(query.band, at))
+    if query.week is not None:
+        if not 0 <= query.week < WEEKS:
+            raise InvalidArgument(f"The timeline has no week {query.week}; it has {WEEKS}, counted from 0.")
+        found += _current(at + query.week * WEEK, at + (query.week + 1) * WEEK)
+    if query.hide_old:
+        found.append(_Condition("@c.superseded_by IS NULL"))
+        found.append(_Condition("@c.not_after >= ?", (at - int(OLD.total_seconds()),)))
+    if query.managed is not None:
+        found.append(_Condition("@c.managed = ?", (query.managed,)))
+    if query.is_ca is not None:
+        found.append(_authority(query.is_ca))
+    if query.key_held is not None:
+        found.append(_key_held(query.key_held))
+    if len(query.filters) > _MAX_FILTERS:
+        raise InvalidArgument(f"{len(query.filters)} filters are too many; at most {_MAX_FILTERS} are taken.")
+    found += [_column_filter(each) for each in query.filters]
+    return found
+
+
+def band_limits(band: int, at: int) -> tuple[int, int]:
+    """First and last second (exclusive) at which what is in a band ends: days left are rounded down.
+
+    Raises:
+        InvalidArgument: there is no such band.
+    """
+    if band not in BANDS:
+        raise InvalidArgument(f"There is no expiry band {band}; there are {', '.join(map(str, BANDS))} days.")
+    position = BANDS.index(band)
+    first = at + 1 if position == 0 else at + (BANDS[position - 1] + 1) * DAY
+    return first, at + (band + 1) * DAY
+
+
+def _current(first: int, end: int) -> list[_Condition]:
+    """Ends in [first, end), and neither revoked nor superseded."""
+    limits = (first, end)
+    driver = (
+        "SELECT id FROM manager_certificate"
+        " WHERE revoked IS NULL AND superseded_by IS NULL AND not_after >= ? AND not_after < ?"
+    )
+    return [
+        _Condition("@c.revoked IS NULL AND @c.superseded_by IS NULL"),
+        _Condition("@c.not_after >= ? AND @c.not_after < ?", limits, driver),
+    ]
+
+
+def _of_status(status: CertificateStatus, at: int) -> list[_Condition]:
+    soon = at + (BANDS[-1] + 1) * DAY
+    match status:
+        case CertificateStatus.ACTIVE:
+            return _current(soon, 2**62)
+        case CertificateStatus.EXPIRING:
+            return _current(at + 1, soon)
+        case CertificateStatus.EXPIRED:
+            return _current(-(2**62), at + 1)
+        case CertificateStatus.REVOKED:
+            return [
+                _Condition(
+                    "@c.revoked IS NOT NULL", (), "SELECT id FROM manager_certificate WHERE revoked IS NOT NULL"
+                )
+            ]
+        case CertificateStatus.SUPERSEDED:
+            return [
+                _Condition("@c.revoked IS NULL"),
+                _Condition(
+                    "@c.superseded_by IS NOT NULL",
+                    (),
+                    "SELECT id FROM manager_certificate WHERE superseded_by IS NOT NULL",
+                ),
+            ]
+
+
+def _word(word: str, dialect: Dialect) -> _Condition:
+    first, after = word[:MAX_KEY], word[:MAX_KEY] + _LAST
+    # by octets, as the index is ordered, whatever the database's language sorts like
+    begins = "{} >= ? AND {} < ?" if dialect == "sqlite" else "{} ~>=~ ? AND {} ~<~ ?"
+    in_names = begins.format("name_key", "name_key")
+    of_row = f"n.certificate_id = c.id AND {begins.format('n.name_key', 'n.name_key')}"
+    sql = f"EXISTS (SELECT 1 FROM manager_certificate_name n WHERE {of_row})"  # noqa: S608
+    driver = f"SELECT certificate_id FROM manager_certificate_name WHERE {in_names}"  # noqa: S608
+    limits: tuple[Param, ...] = (first, after)
+    digits = word.replace(":", "")
+    if not _HEX.fullmatch(digits):
+        return _Condition(sql, limits, driver)
+    for column in ("serial", "sha1", "sha256"):
+        sql += f" OR @c.{column} >= ? AND @c.{column} < ?"
+        driver += f" UNION SELECT id FROM manager_certificate WHERE {column} >= ? AND {column} < ?"  # noqa: S608
+        limits += (digits, digits + "g")
+    return _Condition(f"({sql})", limits, driver)
+
+
+def _equals(column: str, value: str) -> _Condition:
+    return _Condition(
+        f"@c.{column} = ?",
+        (value,),
+        f"SELECT id FROM manager_certificate WHERE {column} = ?",  # noqa: S608
+        anchor=True,
+    )
+
+
+def _tagged(tag: str) -> _Condition:
+    return _Condition(
+        "EXISTS (SELECT 1 FROM manager_certificate_tag t WHERE t.certificate_id = c.id AND t.tag_key = ?)",
+        (key(tag),),
+        "SELECT certificate_id FROM manager_certificate_tag WHERE tag_key = ?",
+    )
+
+
+def _authority(wanted: bool) -> _Condition:
+    if not wanted:
+        return _Condition("@c.is_ca = ?", (False,))
+    return _Condition("@c.is_ca = ?", (True,), "SELECT id FROM manager_certificate WHERE is_ca", ())
+
+
+def _key_held(wanted: bool) -> _Condition:
+    sql = "EXISTS (SELECT 1 FROM manager_private_key k WHERE k.spki_sha256 = c.spki_sha256)"
+    if not wanted:
+        return _Condition(f"NOT {sql}")
+    return _Condition(
+        sql,
+        (),
+        "SELECT h.id FROM manager_private_key k JOIN manager_certificate h ON h.spki_sha256 = k.spki_sha256",
+    )
+
+
+def _column_filter(each: ColumnFilter) -> _Condition:
+    column, operator, value = each.column, each.operator, storable(each.value).strip()
+    if column == "tag" and operator is Operator.IS:
+        return _tagged(value)
+    if column in _TIMES:
+        return _time_filter(column, operator, value)
+    if column in _NUMBERS and operator is Operator.IS:
+        if not value.isdecimal() or len(value) > 18:
+            raise InvalidArgument(f"{column} is compared with a number, not with {value[:80]!r}.")
+        return _Condition(f"@c.{column} = ?", (int(value),))
+    if column in (*_FLAGS, "key_held") and operator is Operator.IS:
+        wanted = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}.get(value.lower())
+        if wanted is None:
+            raise InvalidArgument(f"{column} is true or false, not {value[:80]!r}.")
+        return _key_held(wanted) if column == "key_held" else _Condition(f"@c.{column} = ?", (wanted,))
+    if column in _TEXTS:
+        return _text_filter(column, operator, value)
+    if column not in COLUMNS:
+        raise InvalidArgument(f"The inventory has no column {column[:80]!r}; it has {', '.join(COLUMNS)}.")
+    raise InvalidArgument(f"{column} cannot be filtered with {operator.value!r}.")
+
+
+def _text_filter(column: str, operator: Operator, value: str) -> _Condition:
+    hexadecimal = column in ("serial", "sha1", "sha256")
+    value = re.sub(r"[:\s]", "", value).lower() if hexadecimal else value
+    if operator is Operator.IS:
+        if column in _KEYS:
+            return _equals(_KEYS[column], key(value)[:MAX_KEY])
+        if column in _INDEXED:
+            return _Condition(
+                f"@c.{column if column != 'key' else 'key_name'} = ?",
+                (value,),
+                f"SELECT id FROM manager_certificate WHERE {_TEXTS[column]} = ?",  # noqa: S608
+            )
+        return _Condition(f"LOWER(@c.{_TEXTS[column]}) = LOWER(?)", (value,))
+    if operator is Operator.CONTAINS and column in _COVERED:  # an index is read through faster than its table
+        return _Condition(f"@c.{_COVERED[column]} LIKE ? ESCAPE '\\'", (f"%{_escaped(key(value))}%",))
+    if operator in (Operator.CONTAINS, Operator.BEGINS):
+        escaped = _escaped(value)
+        pattern = f"{escaped}%" if operator is Operator.BEGINS else f"%{escaped}%"
+        return _Condition(f"LOWER(@c.{_TEXTS[column]}) LIKE LOWER(?) ESCAPE '\\'", (pattern,))
+    raise InvalidArgument(f"{column} is text; it cannot be filtered with {operator.value!r}.")
+
+
+def _escaped(text: str) -> str:
+    return re.sub(r"([\\%_])", r"\\\1", text)
+
+
+def _time_filter(column: str, operator: Operator, value: str) -> _Condition:
+    try:
+        when = datetime.fromisoformat(value)
+    except ValueError as error:
+        raise InvalidArgument(
+            f"{value[:80]!r} is no time; write it as 2026-03-01 or 2026-03-01T12:00:00Z."
+        ) from error
+    if when.tzinfo is None:
+        when = when.replace(tzinfo=UTC)
+    at = seconds(when)
+    limits: tuple[Param, ...]
+    match operator:
+        case Operator.BEFORE:
+            sql, limits = f"@c.{column} < ?", (at,)
+        case Operator.AFTER:
+            sql, limits = f"@c.{column} > ?", (at,)
+        case Operator.IS:
+            sql, limits = f"@c.{column} >= ? AND @c.{column} < ?", (at, at + (DAY if len(value) == 10 else 1))
+        case _:
+            raise InvalidArgument(f"{column} is a time; it can be before, after or on a day.")
+    if column in ("not_after", "not_before"):
+        plain = sql.replace("@c.", "")
+        return _Condition(sql, limits, f"SELECT id FROM manager_certificate WHERE {plain}")  # noqa: S608
+    return _Condition(sql, limits)
+
+
+# -- pages by key ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """Where a page begins: after (or, backward, before) the row with these sort values."""
+
+    backward: bool
+    values: tuple[int | str, ...]
+
+    def encode(self, sort: Sort) -> str:
+        text = json.dumps([sort.column, sort.descending, self.backward, *self.values])
+        return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+    @classmethod
+    def decode(cls, text: str, sort: Sort) -> Cursor | None:
+        """None without text.
+
+        Raises:
+            InvalidArgument: it is no cursor of this sort order.
+        """
+        if not text:
+            return None
+        try:
+            if len(text) > _MAX_CURSOR:
+                raise ValueError("too long")
+            column, descending, backward, *values = json.loads(
+                base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+            )
+            order = _SORTS[column]
+            whole = [name == "id" or name.startswith("not_") for name in order]
+            fits = len(values) == len(order) and all(map(_fits, values, whole))
+            if not fits or (column, descending) != (sort.column, sort.descending) or not isinstance(backward, bool):
+                raise ValueError("another order")
+        except (ValueError, KeyError, TypeError, binascii.Error, RecursionError) as error:
+            raise InvalidArgument(
+                "This page does not belong to this list any more; begin at the first one."
+            ) from error
+        return cls(backward, tuple(values))
+
+
+def _fits(value: object, number: bool) -> bool:
+    if number:
+        return isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63
+    return isinstance(value, str) and value == storable(value)
+
+
+def page_ids(connection: Connection, plan: Plan, query: InventoryQuery) -> tuple[list[int], str, str]:
+    """The IDs of a page, with the cursors of the next and the previous page.
+
+    Raises:
+        InvalidArgument: the cursor belongs to another list, or the page would be too long.
+    """
+    if not 1 <= query.limit <= MAX_PAGE:
+        raise InvalidArgument(f"A page has 1 to {MAX_PAGE} rows, not {query.limit}.")
+    cursor = Cursor.decode(query.cursor, query.sort)
+    backward = cursor is not None and cursor.backward
+    descending = query.sort.descending != backward
+    where, params = plan.where, list(plan.params)
+    if cursor is not None:
+        left = ", ".join(f"{plan.order_prefix}c.{column}" for column in plan.order)
+        marks = ", ".join("?" * len(plan.order))
+        where += f"{' AND' if where else ' WHERE'} ({left}) {'<' if descending else '>'} ({marks})"
+        params += cursor.values
+    rows: list[Any] = connection.many(
+        f"SELECT c.id, {', '.join(f'c.{column}' for column in plan.order)} FROM manager_certificate c{where}"  # noqa: S608
+        f" ORDER BY {plan.order_by(descending=descending)} LIMIT {query.limit + 1}",
+        params,
+    )
+    more = len(rows) > query.limit
+    rows = rows[: query.limit]
+    if backward:
+        rows.reverse()
+    if not rows:
+        return [], "", ""
+    has_next = more if not backward else True
+    has_previous = more if backward else cursor is not None
+    following = Cursor(False, tuple(rows[-1][1:])).encode(query.sort) if has_next else ""
+    preceding = Cursor(True, tuple(rows[0][1:])).encode(query.sort) if has_previous else ""
+    return [row[0] for row in rows], following, preceding
+
+
+def count(connection: Connection, plan: Plan, limit: int) -> int:
+    """How many there are; `limit` + 1 when there are more."""
+    row = connection.one(
+        f"SELECT COUNT(*) FROM (SELECT 1 FROM manager_certificate c{plan.where} LIMIT {limit + 1}) AS x",  # noqa: S608
+        plan.params,
+    )
+    return int(row[0]) if row else 0

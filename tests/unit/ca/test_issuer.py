@@ -1,0 +1,117 @@
+"""How the issuer thread goes through a batch. The faults that end one are in tests/faults."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+
+from certwright.adcs.errors import AdcsError, HResult
+from certwright.adcs.request import NO_ATTRIBUTES, Disposition, RequestFlags, Response
+from certwright.ca.authority import Submission, Unsigned
+from certwright.ca.intake.formats import IntakeError
+from certwright.ca.issuer import Issuer, _Job
+from tests.support.fake_directory import make_user, requester_for
+
+
+class Broken(Exception):
+    """A fault nobody foresaw."""
+
+
+@dataclass
+class RecordingAuthority:
+    """Stands where `Authority` does and notes what is asked of it, in order."""
+
+    name: str = "Corp Issuing CA"
+    steps: list[str] = field(default_factory=list)
+    failing: dict[str, Exception] = field(default_factory=dict)
+
+    def read(self, submission: Submission) -> Submission:
+        if submission.read is not None:
+            return submission
+        self._note("read", submission)
+        return replace(submission, read=IntakeError("read", HResult.CRYPT_E_ASN1_BADTAG))
+
+    def decide(self, transaction: Any, submission: Submission) -> Response | Unsigned:
+        self._note("decide", submission)
+        if submission.raw == b"denied":
+            return _answer(Disposition.DENIED)
+        return Unsigned(1, None, None, submission, None, None)  # type: ignore[arg-type]
+
+    def sign(self, transaction: Any, unsigned: Unsigned) -> Response:
+        self._note("sign", unsigned.submission)
+        return _answer(Disposition.ISSUED)
+
+    @contextmanager
+    def transaction(self, *, deadline: float | None = None) -> Iterator[None]:
+        self.steps.append("begin")
+        yield
+        self.steps.append("commit")
+
+    def notify_exits(self) -> None:
+        pass
+
+    def _note(self, step: str, submission: Submission) -> None:
+        called = f"{step} {submission.raw.decode()}"
+        self.steps.append(called)
+        if called in self.failing:
+            raise self.failing[called]
+
+
+def _answer(disposition: Disposition) -> Response:
+    return Response(1, disposition, HResult.S_OK, disposition.name)
+
+
+def answers(authority: RecordingAuthority, *raws: str) -> list[Any]:
+    """What the submissions of one batch are answered."""
+    issuer = Issuer(authority)  # type: ignore[arg-type]
+    user = make_user()
+    jobs = []
+    for raw in raws:
+        submission = Submission(
+            requester_for(user), user, raw.encode(), NO_ATTRIBUTES, RequestFlags.DETECT, {}, frozenset()
+        )
+        jobs.append(_Job(submission, float("inf"), Future()))
+    issuer._serve(jobs)
+    return [job.answer for job in jobs]
+
+
+def test_a_batch_is_read_before_its_lock_is_taken_then_decided_then_signed() -> None:
+    authority = RecordingAuthority()
+
+    told = answers(authority, "a", "denied", "b")
+
+    assert [answer.disposition.name for answer in told] == ["ISSUED", "DENIED", "ISSUED"]
+    assert authority.steps == [
+        *("read a", "read denied", "read b", "begin"),
+        *("decide a", "decide denied", "decide b", "sign a", "sign b", "commit"),
+    ]
+
+
+@pytest.mark.parametrize("step", ["decide a", "sign a"])
+def test_a_refusal_on_the_way_is_that_jobs_answer_alone(step: str) -> None:
+    error = AdcsError("not this one", HResult.NTE_BAD_SIGNATURE)
+    authority = RecordingAuthority(failing={step: error})
+
+    told = answers(authority, "a", "b")
+
+    assert told[0] is error
+    assert told[1].is_issued
+    assert authority.steps.count("begin") == 1
+
+
+@pytest.mark.parametrize("step", ["read a", "decide a", "sign a"])
+def test_a_fault_sends_each_job_on_its_own_way(step: str) -> None:
+    """Nothing is committed by the attempt that broke; what was read is not read again."""
+    authority = RecordingAuthority(failing={step: Broken()})
+
+    told = answers(authority, "a", "b")
+
+    assert isinstance(told[0], Broken)
+    assert told[1].is_issued
+    assert authority.steps.count("commit") == 1
+    assert authority.steps.count("read b") == 1

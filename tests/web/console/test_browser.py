@@ -1,0 +1,192 @@
+"""A real browser over the real listener: no complaint about the policy, nothing that axe-core finds, nothing that
+does not fit, in both themes, wide and narrow; and what the scripts do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from tests.support.browser import NARROW, WIDE, Visitor, chromium
+from tests.support.installation import Mold, People
+from tests.support.server import RunningServer
+
+pytestmark = [pytest.mark.peer, pytest.mark.slow]
+
+PAGES: Final = [
+    "/",
+    "/?all",
+    "/audit/",
+    "/people/",
+    "/people/1/",
+    "/account/",
+    "/account/second-factor/",
+    "/health/",
+    "/search/?q=a",
+    "/nowhere/",
+]
+"""Pages of the frame. Those of other rooms are looked at in tests of their own, in the same way."""
+
+
+@pytest.fixture(scope="module")
+def served(mold: Mold, new_folder: Callable[[], Path]) -> Iterator[RunningServer]:
+    home = mold.copy(new_folder())
+    server = RunningServer(home.folder, home.settings.https_port, home.settings.http_port).start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with chromium() as running:
+        yield running
+
+
+@pytest.fixture
+def visitor(browser: Any, served: RunningServer) -> Iterator[Visitor]:
+    with Visitor.at(browser, served.https) as somebody:
+        somebody.sign_in(People.ADMINISTRATOR)
+        yield somebody
+
+
+@pytest.mark.parametrize("size", [WIDE, NARROW], ids=["wide", "narrow"])
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_every_page_is_clean_in_both_themes_wide_and_narrow(
+    browser: Any, served: RunningServer, theme: str, size: tuple[int, int]
+) -> None:
+    with Visitor.at(browser, served.https, theme=theme, size=size) as somebody:
+        somebody.go("/sign-in/")
+        assert somebody.findings() == []
+        somebody.sign_in(People.ADMINISTRATOR)
+        for path in PAGES:
+            somebody.go(path)
+            assert somebody.findings() == [], path
+            assert somebody.overflow() <= 0, path
+        said = [line for line in somebody.complaints if "status of 404" not in line]  # /nowhere/ is not there
+        assert said == []
+
+
+@pytest.mark.parametrize("width", [320, 640, 1920])
+def test_pages_fit_at_every_width(browser: Any, served: RunningServer, width: int) -> None:
+    with Visitor.at(browser, served.https, size=(width, 800)) as somebody:
+        somebody.sign_in(People.ADMINISTRATOR)
+        for path in ("/", "/audit/", "/people/", "/account/"):
+            somebody.go(path)
+            assert somebody.overflow() <= 0, path
+
+
+def test_a_filter_changes_the_rows_and_the_address_while_typing(visitor: Visitor) -> None:
+    visitor.go("/audit/")
+    visitor.page.fill("#q-audit", "wanda")
+    visitor.page.wait_for_url("**/audit/?*q=wanda*")
+    visitor.page.wait_for_function("!document.querySelector('#rows').innerText.includes('Service started')")
+    assert "wanda" in visitor.page.inner_text("#rows")
+    assert visitor.complaints == []
+
+
+def test_dialogs_trap_the_focus_and_are_clean(visitor: Visitor) -> None:
+    visitor.go("/people/")
+    visitor.page.click("text=Add local account")
+    visitor.page.wait_for_url("**/sign-in/confirm/**")
+    visitor.confirm()
+    visitor.page.click("text=Add local account")
+    visitor.page.wait_for_selector("dialog[open] #id_name")
+    assert visitor.page.evaluate("document.activeElement.id") == "id_name"
+    assert visitor.findings() == []
+    visitor.page.fill("#id_name", "from-the-browser")
+    visitor.page.fill("#id_password", "short")
+    visitor.page.click("dialog[open] .btn-primary")
+    visitor.page.wait_for_selector("dialog[open] .cw-notice-red")
+    assert "too short" in visitor.page.inner_text("dialog[open]")
+    assert visitor.findings() == []
+    visitor.page.keyboard.press("Escape")
+    assert not visitor.page.query_selector("dialog[open]")
+    visitor.page.click("text=Add local account")
+    visitor.page.fill("#id_name", "from-the-browser")
+    visitor.page.fill("#id_password", "a long enough password")
+    visitor.page.click("dialog[open] .btn-primary")
+    visitor.page.wait_for_url("**/people/*/")
+    assert "from-the-browser" in visitor.page.inner_text("main")
+
+
+def test_the_theme_is_switched_and_kept(visitor: Visitor) -> None:
+    visitor.go("/audit/")
+    assert visitor.page.get_attribute("html", "data-bs-theme") == "light"
+    visitor.page.click("[data-theme-toggle]")
+    assert visitor.page.get_attribute("html", "data-bs-theme") == "dark"
+    visitor.go("/people/")
+    assert visitor.page.get_attribute("html", "data-bs-theme") == "dark"
+
+
+def test_keys_lead_to_pages_and_stay_out_of_fields(visitor: Visitor) -> None:
+    visitor.go("/audit/")
+    visitor.page.keyboard.press("g")
+    visitor.page.keyboard.press("h")
+    visitor.page.wait_for_url("**/health/")
+    visitor.page.keyboard.press("/")
+    assert visitor.page.evaluate("document.activeElement.id") == "find"
+    visitor.page.keyboard.type("gd?")
+    assert visitor.page.url.endswith("/health/")
+    visitor.page.keyboard.press("Escape")
+    visitor.page.evaluate("document.activeElement.blur()")
+    visitor.page.keyboard.press("?")
+    visitor.page.wait_for_selector("dialog#keys[open]")
+    assert visitor.findings() == []
+
+
+def test_the_search_shows_hits_under_its_field(visitor: Visitor) -> None:
+    visitor.go("/")
+    visitor.page.fill("#find", "pkiview")
+    visitor.page.wait_for_selector("#found a[href='/health/']")
+    assert visitor.findings() == []
+    visitor.page.keyboard.press("ArrowDown")
+    visitor.page.keyboard.press("Enter")
+    visitor.page.wait_for_url("**/health/")
+
+
+def test_copying_says_so(visitor: Visitor) -> None:
+    visitor.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    visitor.go("/people/1/")
+    visitor.page.click("[data-copy]")
+    visitor.page.wait_for_function("document.querySelector('#live').textContent === 'Copied SID'")
+    assert visitor.page.evaluate("navigator.clipboard.readText()").startswith("S-1-5-21-")
+
+
+def test_a_session_that_ended_is_said_and_nothing_is_lost(visitor: Visitor) -> None:
+    visitor.go("/audit/")
+    visitor.page.context.clear_cookies()
+    visitor.page.fill("#q-audit", "wanda")
+    visitor.page.wait_for_selector("dialog#signed-out[open]")
+    assert visitor.page.input_value("#q-audit") == "wanda"
+
+
+def test_a_security_key_is_added_and_used(browser: Any, served: RunningServer) -> None:
+    """WebAuthn with Chromium's virtual authenticator."""
+    with Visitor.at(browser, served.https) as somebody:
+        session = somebody.page.context.new_cdp_session(somebody.page)
+        session.send("WebAuthn.enable")
+        options = {
+            "protocol": "ctap2",
+            "transport": "usb",
+            "hasUserVerification": True,
+            "isUserVerified": True,
+            "automaticPresenceSimulation": True,
+        }
+        session.send("WebAuthn.addVirtualAuthenticator", {"options": options})
+        somebody.sign_in(People.PLAIN)
+        somebody.go("/account/second-factor/keys/add/")
+        somebody.confirm()
+        somebody.page.click("[data-webauthn=create]")
+        somebody.page.wait_for_url("**/account/second-factor/codes/")
+        somebody.page.context.clear_cookies()
+        somebody.go("/sign-in/")
+        somebody.page.fill("#id_login", People.PLAIN)
+        somebody.page.fill("#id_password", "correct horse battery staple")
+        somebody.page.click("form .btn-primary")
+        somebody.page.wait_for_url("**/sign-in/second-factor/")
+        assert somebody.findings() == []
+        somebody.page.click("[data-webauthn=get]")
+        somebody.page.wait_for_url(lambda url: "/sign-in/" not in url)
+        assert "alice" in somebody.page.inner_text("header")
