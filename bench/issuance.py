@@ -3,8 +3,8 @@
 The floor is what no CA can leave out: verify the request's signature and make the certificate's. Every call gets
 another request out of a pool larger than any cache of names, so that nothing is fast because it was seen before.
 
-The bounds are for batches of 16, done as the issuer thread does what waits: read all, decide all, sign all. One at a
-time costs more, because policy and signatures by turns drive each other out of the processor's caches. The bare
+The bounds are for batches of 16, done as the issuer thread does what waits: parse all, verify all, decide all, sign
+all. One at a time costs more: Python and signatures by turns drive each other out of the processor's caches. The bare
 recipe beside them is the least that Python can do for a certificate with a subject, an alternative name and a key out
 of a request: no policy, no look at the result; what of it misses a bound, this machine's processor misses.
 """
@@ -35,7 +35,7 @@ from certwright.adcs.template import (
     NameRules,
     PrivateKeyFlag,
 )
-from certwright.ca.intake.formats import read_request
+from certwright.ca.intake.formats import accept_request, parse_request, read_request
 from certwright.ca.intake.request import EnrollmentRequest
 from certwright.ca.issuance.preparing import PreparedCertificate
 from certwright.ca.issuance.signing import CaSigner, new_serial_number
@@ -166,8 +166,13 @@ class InProcess:
     def issue_batch(self, number: int) -> list[bytes]:
         """The same for what waits, in the order in which the issuer does it."""
         numbers = range(number * BATCH, (number + 1) * BATCH)
-        read = [(each, self._read(each)) for each in numbers]
-        prepared = [self._prepare(each, request) for each, request in read]
+        raws = [self.requests[each % len(self.requests)] for each in numbers]
+        parsed = [parse_request(raw, RequestFlags.DETECT) for raw in raws]
+        read = [
+            accept_request(each, raw, _CALLER, _COMPUTER, self.attributes)
+            for each, raw in zip(parsed, raws, strict=True)
+        ]
+        prepared = [self._prepare(each, request) for each, request in zip(numbers, read, strict=True)]
         return [self.signer.redeem(each) for each in prepared]
 
     def _read(self, number: int) -> EnrollmentRequest:

@@ -16,9 +16,10 @@ import pytest
 
 from certwright.adcs.errors import AdcsError, CaUnreachable, HResult
 from certwright.adcs.request import NO_ATTRIBUTES, RequestFlags, Response, template_attributes
-from certwright.ca.authority import Authority, Submission
+from certwright.ca.authority import Authority
 from certwright.ca.database import CaDatabase, CaTransaction
 from certwright.ca.issuer import Issuer
+from certwright.ca.submissions import Submission
 from certwright.database import DatabaseBusy
 from certwright.server.composition import Installation
 from tests.support.doors import Local, new_host

@@ -36,7 +36,7 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
 def test_the_ready_line_says_where_everything_is(server: RunningServer) -> None:
     line = server.ready_line
 
-    assert line.startswith(f"Certwright is ready: {server.https}/certsrv/; ")
+    assert line.startswith(f"Certwright is ready: {server.https}/; web enrollment {server.https}/certsrv/; ")
     assert f"{server.http}/CertEnroll/" in line
     assert str(server.root_certificate) in line
     assert str(server.home / "administrator-password") in line

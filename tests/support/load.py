@@ -19,6 +19,8 @@ from tests.support.requests import web_server_request
 from tests.support.server import DOMAIN, NETBIOS, RunningServer
 
 _LINK: Final = re.compile(rb"certnew\.cer\?ReqID=(\d+)&")
+RETRY: Final = 0.1
+"""Seconds between attempts to reach a server that is down."""
 _FORM: Final = {"Content-Type": "application/x-www-form-urlencoded", "User-Agent": "Mozilla/5.0"}
 
 
@@ -130,7 +132,7 @@ class Load:
                 if session is not None:
                     session.close()
                 session = None
-                time.sleep(0.02)
+                self._stop.wait(RETRY)  # a starting server needs the processor more than its clients
         if session is not None:
             session.close()
 

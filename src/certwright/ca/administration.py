@@ -37,14 +37,7 @@ from certwright.adcs.interfaces import (
 from certwright.adcs.request import Disposition, RequestAttributes, RequestFlags, Response
 from certwright.adcs.requester import AuthMethod, Requester, Sid
 from certwright.adcs.roles import CaAccess, RevocationReason
-from certwright.ca.authority import (
-    ISSUED,
-    Authority,
-    Submission,
-    certificate_columns,
-    denial_message,
-    normal_serial,
-)
+from certwright.ca.authority import ISSUED, Authority, certificate_columns, denial_message, normal_serial
 from certwright.ca.database import RequestRecord, RequestState
 from certwright.ca.generation import CaGeneration
 from certwright.ca.intake.formats import read_request
@@ -55,6 +48,7 @@ from certwright.ca.issuance.signing import PreparedCertificate, new_serial_numbe
 from certwright.ca.picture import picture, picture_of_refused
 from certwright.ca.policy.base import Deny, Issue, Pend, SpecExtension, Verdict
 from certwright.ca.revocation.publication import CrlPublisher
+from certwright.ca.submissions import Submission
 from certwright.pki import oids
 from certwright.pki.crl import encode_entry
 

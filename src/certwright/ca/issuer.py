@@ -19,8 +19,9 @@ import structlog
 
 from certwright.adcs.errors import AdcsError, CaUnreachable, HResult
 from certwright.adcs.request import Response
-from certwright.ca.authority import Authority, Recorded, Submission, Unsigned
+from certwright.ca.authority import Authority, Recorded, Unsigned
 from certwright.ca.database import CaTransaction
+from certwright.ca.submissions import Submission
 
 log = structlog.get_logger(__name__)
 
@@ -149,8 +150,8 @@ class Issuer:
 
     def _attempt(self, jobs: Sequence[_Job]) -> None:
         """Read all jobs, then decide all and sign all in one transaction. Raises only while nothing is committed."""
-        for job in jobs:
-            job.submission = self.authority.read(job.submission)
+        for job, submission in zip(jobs, self.authority.read([job.submission for job in jobs]), strict=True):
+            job.submission = submission
         with self.authority.transaction(deadline=max(job.deadline for job in jobs)) as transaction:
             decided = [self._decide(transaction, job) for job in jobs]
             answers = [self._sign(transaction, each) for each in decided]

@@ -47,7 +47,8 @@ def _announce(home: Home) -> None:
     """The ready line: once, on standard output, when every listener answers."""
     settings = home.settings
     parts = [
-        f"Certwright is ready: {settings.https_url}/certsrv/",
+        f"Certwright is ready: {settings.https_url}/",
+        f"web enrollment {settings.https_url}/certsrv/",
         f"CRLs and CA certificates {settings.http_url}/CertEnroll/",
         f"root certificate {home.root_certificate}",
     ]

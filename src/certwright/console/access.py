@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Concatenate, Final, ParamSpec, cast
+from urllib.parse import urlsplit
 
 from django.contrib.auth.views import redirect_to_login
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
@@ -241,25 +242,38 @@ def public(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseB
 def reauthenticated(view: View[_P]) -> View[_P]:
     """Asks for the password or the second factor again, unless that was within the last five minutes.
 
-    Put it below `page`. A POST of a plain form is kept and carried out afterwards; a dialog of htmx is opened again.
+    Put it below `page`. Afterwards the form is there again, empty: what was posted is kept nowhere meanwhile, because
+    it may hold a password.
     """
-    from allauth.account.decorators import reauthentication_required
-    from allauth.account.internal.flows.reauthentication import is_reauthentication_required
-
-    asking = reauthentication_required(view)
 
     @functools.wraps(view)
     def checked(request: PageRequest, *args: _P.args, **kwargs: _P.kwargs) -> HttpResponseBase:
-        if request.htmx and is_reauthentication_required(request, app="console"):
-            here = request.htmx.current_url_abs_path or request.get_full_path()
-            answer = HttpResponse(status=204)
-            answer["HX-Redirect"] = redirect_to_login(here, reverse("account_reauthenticate")).url
-            return answer
-        response: HttpResponseBase = asking(request, *args, **kwargs)
+        from allauth.account.adapter import get_adapter
+        from allauth.account.internal.flows.reauthentication import is_reauthentication_required
+
+        if not is_reauthentication_required(request, app="console"):
+            return view(request, *args, **kwargs)
+        ways = get_adapter().get_reauthentication_methods(request.user)
+        confirm = ways[0]["url"] if ways else reverse("account_login")
+        target = redirect_to_login(_back_to(request), confirm)
+        if not request.htmx:
+            return target
+        response = HttpResponse(status=204)
+        response["HX-Redirect"] = target.url
         return response
 
     checked.cw_reauthenticated = True  # type: ignore[attr-defined]
     return cast(View[_P], checked)
+
+
+def _back_to(request: PageRequest) -> str:
+    """Where somebody goes on after they were asked: the page itself, or the one that a form was on."""
+    if request.htmx:
+        return request.htmx.current_url_abs_path or "/"
+    if request.method in ("GET", "HEAD"):
+        return request.get_full_path()
+    referer = urlsplit(request.headers.get("Referer", ""))
+    return referer.path if referer.netloc == request.get_host() and referer.path else "/"
 
 
 def _to_sign_in(request: PageRequest) -> HttpResponseBase:

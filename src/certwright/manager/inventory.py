@@ -73,10 +73,10 @@ class Inventory:
         return self._streamed(plan, descending=query.sort.descending)
 
     def _streamed(self, plan: listing.Plan, *, descending: bool) -> Iterator[CertificateRow]:
-        sql = f"SELECT {rows.COLUMNS} FROM {rows.FROM}{plan.where} ORDER BY {plan.order_by(descending=descending)}"  # noqa: S608
+        sql = f"SELECT {rows.COLUMNS} FROM {rows.FROM}{plan.page.sql} ORDER BY {plan.order_by(descending=descending)}"  # noqa: S608
         with self._changes.database.read() as connection:
             gathered = []
-            for row in connection.stream(sql, plan.params):
+            for row in connection.stream(sql, plan.page.params):
                 gathered.append(row)
                 if len(gathered) == _STREAMED:
                     yield from rows.certificate_rows(connection, gathered)
@@ -90,9 +90,9 @@ class Inventory:
             return [
                 row[0]
                 for row in connection.many(
-                    f"SELECT c.id FROM manager_certificate c{plan.where}"  # noqa: S608
+                    f"SELECT c.id FROM manager_certificate c{plan.page.sql}"  # noqa: S608
                     f" ORDER BY {plan.order_by(descending=query.sort.descending)} LIMIT ?",
-                    (*plan.params, limit),
+                    (*plan.page.params, limit),
                 )
             ]
 

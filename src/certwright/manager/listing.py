@@ -2,7 +2,7 @@
 
 A page is found in one of two ways. When one of the filters lets few rows through, these are fetched and sorted;
 else the index of the sort order is walked until the page is full. Which of both, a capped count of each filter
-decides (`_drive`), not the database's statistics. Pages are cut by key: the last row's sort values are the next
+decides (`_driver_of`), not the database's statistics. Pages are cut by key: the last row's sort values are the next
 page's start.
 """
 
@@ -32,8 +32,8 @@ from certwright.manager.inventory_values import (
 from certwright.manager.store_inventory import MAX_KEY
 from certwright.manager.values import key, seconds, storable
 
-SELECTIVE: Final = 4_000
-"""Rows that are fetched and sorted rather than walked over."""
+SELECTIVE: Final = 50_000
+"""Rows that may be fetched, and sorted where that is wanted, instead of walking over all of them."""
 DAY: Final = 86_400
 WEEK: Final = 7 * DAY
 OLD: Final = timedelta(days=30)
@@ -101,6 +101,7 @@ class _Condition:
     params: tuple[Param, ...] = ()
     driver: str = ""
     driver_params: tuple[Param, ...] | None = None
+    measure: str = ""  # has about as many rows as the driver, for less
     anchor: bool = False  # `column = ?` with an index that goes on with not_after, id
 
     def driven(self) -> tuple[str, tuple[Param, ...]]:
@@ -108,17 +109,29 @@ class _Condition:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """A question as SQL: `where` with its parameters, and how the rows are ordered."""
+class Where:
+    """The filters as SQL, with what keeps the database to the way that was chosen."""
 
-    where: str
+    sql: str
     params: tuple[Param, ...]
+    driven: bool  # begins at a filter, so that its rows are sorted afterwards
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How a question is answered: `page` in the order of the list, `whole` in no order, for counts."""
+
+    page: Where
+    whole: Where
     order: tuple[str, ...]
-    order_prefix: str
+    hint: str
+
+    def columns(self) -> list[str]:
+        """The sort columns; where rows are sorted afterwards, SQLite must not walk their index."""
+        return [f"{self.hint if self.page.driven else ''}c.{column}" for column in self.order]
 
     def order_by(self, *, descending: bool) -> str:
-        direction = " DESC" if descending else ""
-        return ", ".join(f"{self.order_prefix}c.{column}{direction}" for column in self.order)
+        return ", ".join(f"{column}{' DESC' if descending else ''}" for column in self.columns())
 
 
 def make_plan(connection: Connection, query: InventoryQuery, now: datetime) -> Plan:
@@ -131,8 +144,23 @@ def make_plan(connection: Connection, query: InventoryQuery, now: datetime) -> P
     if order is None:
         raise InvalidArgument(f"{query.sort.column[:80]!r} is no order of the list; there are {', '.join(SORTABLE)}.")
     conditions = _conditions(query, now, connection.dialect)
-    driver, anchor = _drive(connection, conditions, order)
     hint = "+" if connection.dialect == "sqlite" else ""  # SQLite: no index for this term
+    measured = _measured(connection, conditions)
+    driver = _driver_of(connection, measured, order, query.limit)
+    anchor = _anchor(measured) if order == ("not_after", "id") else None
+    least = min(measured, key=lambda each: each[1], default=None)
+    whole_driver = least[0] if least is not None and least[1] <= SELECTIVE else None
+    return Plan(
+        page=_where(conditions, driver, anchor, hint, order[0]),
+        whole=_where(conditions, whole_driver, None, hint, order[0]),
+        order=order,
+        hint=hint,
+    )
+
+
+def _where(
+    conditions: Sequence[_Condition], driver: _Condition | None, anchor: _Condition | None, hint: str, first: str
+) -> Where:
     parts: list[str] = []
     params: list[Param] = []
     for condition in conditions:
@@ -141,31 +169,51 @@ def make_plan(connection: Connection, query: InventoryQuery, now: datetime) -> P
             parts.append(f"c.id IN ({sql})")
             params += its_params
             continue
-        free = driver is None and (condition is anchor or f"@c.{order[0]} " in condition.sql)
+        free = driver is None and (condition is anchor or f"@c.{first} " in condition.sql)
         parts.append(condition.sql.replace("@", "" if free else hint))
         params += condition.params
-    where = f" WHERE {' AND '.join(parts)}" if parts else ""
-    return Plan(where, tuple(params), order, hint if driver is not None else "")
+    return Where(f" WHERE {' AND '.join(parts)}" if parts else "", tuple(params), driver is not None)
 
 
-def _drive(
-    connection: Connection, conditions: Sequence[_Condition], order: tuple[str, ...]
-) -> tuple[_Condition | None, _Condition | None]:
-    """The filter to start from, if one is selective; else the one whose index is walked in the wanted order."""
-    best: _Condition | None = None
-    anchor: _Condition | None = None
-    fewest = anchored = SELECTIVE + 1
+def _measured(connection: Connection, conditions: Sequence[_Condition]) -> list[tuple[_Condition, int]]:
+    """How many rows each filter with an index lets through, counted up to `SELECTIVE` and one more."""
+    found = []
     for condition in conditions:
-        if not condition.driver:
+        if condition.driver:
+            sql, params = condition.driven()
+            row = connection.one(
+                f"SELECT COUNT(*) FROM ({condition.measure or sql} LIMIT {SELECTIVE + 1}) AS x",  # noqa: S608
+                params,
+            )
+            found.append((condition, int(row[0]) if row else 0))
+    return found
+
+
+def _driver_of(
+    connection: Connection, measured: Sequence[tuple[_Condition, int]], order: tuple[str, ...], limit: int
+) -> _Condition | None:
+    """The filter to start from, or None where it is shorter to walk along the order until a page is full.
+
+    How far that is, is estimated as if the filters had nothing to do with each other.
+    """
+    row = connection.one("SELECT MAX(id) FROM manager_certificate")
+    total = max(1, int(row[0]) if row and row[0] is not None else 1)
+    walked = float(limit + 1)
+    best: _Condition | None = None
+    fewest = SELECTIVE + 1
+    for condition, count in measured:
+        if f"@c.{order[0]} " in condition.sql:  # a part of the order's own index
             continue
-        sql, params = condition.driven()
-        row = connection.one(f"SELECT COUNT(*) FROM ({sql} LIMIT {SELECTIVE + 1}) AS x", params)  # noqa: S608
-        count = int(row[0]) if row else 0
-        if count < fewest and f"@c.{order[0]} " not in condition.sql:  # a part of the sort order's index is walked
+        walked *= max(1.0, total / max(1, count))
+        if count < fewest:
             best, fewest = condition, count
-        if condition.anchor and count <= anchored and order == ("not_after", "id"):
-            anchor, anchored = condition, count
-    return best, anchor
+    return best if best is not None and fewest <= SELECTIVE and fewest < walked else None
+
+
+def _anchor(measured: Sequence[tuple[_Condition, int]]) -> _Condition | None:
+    """The `column = ?` whose index goes on in the wanted order, the rarest of them."""
+    anchors = [each for each in measured if each[0].anchor]
+    return min(anchors, key=lambda each: each[1])[0] if anchors else None
 
 
 # -- filters -----------------------------------------------------------------------------------------------------
@@ -311,6 +359,7 @@ def _key_held(wanted: bool) -> _Condition:
         sql,
         (),
         "SELECT h.id FROM manager_private_key k JOIN manager_certificate h ON h.spki_sha256 = k.spki_sha256",
+        measure="SELECT id FROM manager_private_key",
     )
 
 
@@ -446,9 +495,9 @@ def page_ids(connection: Connection, plan: Plan, query: InventoryQuery) -> tuple
     cursor = Cursor.decode(query.cursor, query.sort)
     backward = cursor is not None and cursor.backward
     descending = query.sort.descending != backward
-    where, params = plan.where, list(plan.params)
+    where, params = plan.page.sql, list(plan.page.params)
     if cursor is not None:
-        left = ", ".join(f"{plan.order_prefix}c.{column}" for column in plan.order)
+        left = ", ".join(plan.columns())
         marks = ", ".join("?" * len(plan.order))
         where += f"{' AND' if where else ' WHERE'} ({left}) {'<' if descending else '>'} ({marks})"
         params += cursor.values
@@ -473,7 +522,7 @@ def page_ids(connection: Connection, plan: Plan, query: InventoryQuery) -> tuple
 def count(connection: Connection, plan: Plan, limit: int) -> int:
     """How many there are; `limit` + 1 when there are more."""
     row = connection.one(
-        f"SELECT COUNT(*) FROM (SELECT 1 FROM manager_certificate c{plan.where} LIMIT {limit + 1}) AS x",  # noqa: S608
-        plan.params,
+        f"SELECT COUNT(*) FROM (SELECT 1 FROM manager_certificate c{plan.whole.sql} LIMIT {limit + 1}) AS x",  # noqa: S608
+        plan.whole.params,
     )
     return int(row[0]) if row else 0

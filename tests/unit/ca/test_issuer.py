@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 
 from certwright.adcs.errors import AdcsError, HResult
 from certwright.adcs.request import NO_ATTRIBUTES, Disposition, RequestFlags, Response
-from certwright.ca.authority import Submission, Unsigned
-from certwright.ca.intake.formats import IntakeError
+from certwright.ca.authority import Unsigned
 from certwright.ca.issuer import Issuer, _Job
+from certwright.ca.submissions import Submission
 from tests.support.fake_directory import make_user, requester_for
 
 
@@ -30,11 +30,10 @@ class RecordingAuthority:
     steps: list[str] = field(default_factory=list)
     failing: dict[str, Exception] = field(default_factory=dict)
 
-    def read(self, submission: Submission) -> Submission:
-        if submission.read is not None:
-            return submission
-        self._note("read", submission)
-        return replace(submission, read=IntakeError("read", HResult.CRYPT_E_ASN1_BADTAG))
+    def read(self, submissions: list[Submission]) -> list[Submission]:
+        for submission in submissions:
+            self._note("read", submission)
+        return submissions
 
     def decide(self, transaction: Any, submission: Submission) -> Response | Unsigned:
         self._note("decide", submission)
@@ -106,7 +105,7 @@ def test_a_refusal_on_the_way_is_that_jobs_answer_alone(step: str) -> None:
 
 @pytest.mark.parametrize("step", ["read a", "decide a", "sign a"])
 def test_a_fault_sends_each_job_on_its_own_way(step: str) -> None:
-    """Nothing is committed by the attempt that broke; what was read is not read again."""
+    """Nothing is committed by the attempt that broke."""
     authority = RecordingAuthority(failing={step: Broken()})
 
     told = answers(authority, "a", "b")
@@ -114,4 +113,3 @@ def test_a_fault_sends_each_job_on_its_own_way(step: str) -> None:
     assert isinstance(told[0], Broken)
     assert told[1].is_issued
     assert authority.steps.count("commit") == 1
-    assert authority.steps.count("read b") == 1

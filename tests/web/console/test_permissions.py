@@ -145,6 +145,17 @@ def test_dangerous_acts_ask_again_who_it_is(sign_in: Callable[..., Browser]) -> 
     assert browser.get("/people/add/").status_code == 200
 
 
+def test_what_was_posted_is_kept_nowhere_while_somebody_is_asked_again(sign_in: Callable[..., Browser]) -> None:
+    """A form may hold a password, and sessions lie in the database."""
+    browser = sign_in(People.ADMINISTRATOR)
+    data = {"name": "kept-nowhere", "password": "a password that is posted too late"}
+    answer = browser.post("/people/add/", data, headers={"Referer": "https://localhost/people/add/"})
+    assert answer["Location"] == "/sign-in/confirm/?next=/people/add/"
+    assert "posted too late" not in str(dict(browser.client.session))
+    elsewhere = browser.post("/people/add/", data, headers={"Referer": "https://evil.example/x"})
+    assert elsewhere["Location"] == "/sign-in/confirm/?next=/"
+
+
 def test_two_roles_while_roles_are_separated_take_the_ca_away(
     sign_in: Callable[..., Browser], installation: object
 ) -> None:

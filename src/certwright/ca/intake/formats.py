@@ -100,14 +100,37 @@ def read_request(
     Raises:
         IntakeError: too long, malformed, of another format than it should be, or not signed by its own key.
     """
+    return accept_request(parse_request(raw, flags), raw, caller, principal, attributes)
+
+
+def parse_request(raw: bytes, flags: RequestFlags) -> CertificationRequest:
+    """The first half of `read_request`: what a client sent, taken apart; its proof of possession is not verified yet.
+
+    Raises:
+        IntakeError: too long, malformed, or of another format than it should be.
+    """
     data = _decoded(raw)
     if int(flags) & _OTHER_THAN_PKCS10:
         _demand_pkcs10(data, flags)
     try:
-        parsed = CertificationRequest.parse(data)
+        return CertificationRequest.parse(data)
     except EncodingError as error:
         _demand_pkcs10(data, flags)  # another format is called by its name
         raise _unreadable(error) from error
+
+
+def accept_request(
+    parsed: CertificationRequest,
+    raw: bytes,
+    caller: Requester,
+    principal: Principal | None,
+    attributes: RequestAttributes,
+) -> EnrollmentRequest:
+    """The second half of `read_request`.
+
+    Raises:
+        IntakeError: not signed by its own key, or with attributes that no request may have.
+    """
     _verify(parsed)
     if parsed.has_attribute(oids.ARCHIVED_KEY):
         raise IntakeError(
@@ -117,7 +140,7 @@ def read_request(
         )
     merged = _merged(attributes, parsed.name_value_pairs) if parsed.name_value_pairs else attributes
     return EnrollmentRequest(
-        der=data,
+        der=parsed.der,
         raw=raw,
         caller=caller,
         subject_principal=principal,
