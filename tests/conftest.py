@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import pytest
 import structlog
+from hypothesis import settings
+
+settings.register_profile("project", deadline=None)  # a busy machine is no failure of a rule
+settings.load_profile("project")
 
 pytest_plugins = ("tests.support.postgresql", "tests.support.installation")
 
