@@ -392,22 +392,17 @@ def test_a_preview_of_a_request_that_would_be_denied_says_so(own: Site) -> None:
     assert [check.rule for check in preview.checks if not check.passed] == ["enroll_right"]
 
 
-def test_a_preview_of_what_no_certificate_can_be_made_of_says_so(site: Site) -> None:
-    """A CA below one whose path length is 0: policy pends it, RFC 5280 4.2.1.9 forbids it."""
+def test_approval_is_not_asked_for_where_it_could_not_help(site: Site) -> None:
+    """A CA below one whose path length is 0. RFC 5280 4.2.1.9 forbids it, whoever approves."""
     request = make_request(subject=name(("CN", "Corp Policy CA")))
-    waiting = site.submit(request=request, attributes=template_attributes("SubCA"))
-    admin = site.door.administer(People.OFFICER)
 
-    preview = admin.preview(waiting.request_id)
-    with pytest.raises(AdcsError) as refused:
-        admin.resubmit(waiting.request_id, fingerprint=preview.fingerprint)
+    denied = site.submit(request=request, attributes=template_attributes("SubCA"))
+    preview = site.door.administer(People.ADMINISTRATOR).preview(denied.request_id)
 
-    assert waiting.disposition is Disposition.UNDER_SUBMISSION
+    assert (denied.disposition, denied.status) == (Disposition.DENIED, HResult.CERTSRV_E_INVALID_CA_CERTIFICATE)
     assert not preview.would_issue
-    assert [check.message for check in preview.checks if not check.passed] == [refused.value.message]
-    assert "path length 0" in refused.value.message
-    assert site.row(waiting.request_id)["record"].state.name == "PENDING"
-    admin.deny(waiting.request_id, "ask the root")
+    assert [check.rule for check in preview.checks if not check.passed] == ["ca_below"]
+    assert "path length 0" in denied.message
 
 
 # -- attributes and extensions ---------------------------------------------------------------------------------------
@@ -606,6 +601,31 @@ def test_a_changed_setting_holds_for_the_next_request(own: Site) -> None:
     certificate = x509.load_der_x509_certificate(own.submit().certificate or b"")
 
     assert certificate.not_valid_after_utc <= datetime.now(UTC) + timedelta(days=100)
+
+
+def test_a_setting_goes_back_to_what_the_ca_was_made_with(own: Site) -> None:
+    admin = own.door.administer(People.CA_ADMINISTRATOR)
+    first = admin.configuration()
+
+    admin.set_configuration({"dns-name": "other.corp.example", "ntlm": "off"})
+    admin.set_configuration({"dns-name": "", "ntlm": ""})
+
+    assert first["dns-name"] != ""
+    assert admin.configuration() == first
+
+
+def test_role_separation_is_not_turned_on_by_whom_it_would_shut_out(own: Site) -> None:
+    """CERTSRV_E_ROLECONFLICT, 0x80094008; nobody could take it back."""
+    everything, alone = own.door.administer(People.ADMINISTRATOR), own.door.administer(People.CA_ADMINISTRATOR)
+
+    with pytest.raises(ConfigurationError, match="CA administrator and nothing else") as refused:
+        everything.set_configuration({"role-separation": "on"})
+    alone.set_configuration({"role-separation": "on"})
+    separated = alone.configuration()["role-separation"]
+    alone.set_configuration({"role-separation": "off"})
+
+    assert refused.value.status is HResult.CERTSRV_E_ROLECONFLICT
+    assert separated == "on"
 
 
 @pytest.mark.parametrize(

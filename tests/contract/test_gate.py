@@ -103,7 +103,9 @@ CASES: Final = {
         GateTemplates.STRICT, lambda: web_server_request(OUTSIDE), HResult.CERTSRV_E_BAD_REQUESTSUBJECT
     ),
     "approval required": Case(GateTemplates.APPROVAL, lambda: web_server_request(INSIDE), PENDING),
-    "SubCA": Case("SubCA", lambda: make_request(subject=name(("CN", "Rogue CA"))), PENDING),
+    "SubCA": Case(
+        "SubCA", lambda: make_request(subject=name(("CN", "Rogue CA"))), HResult.CERTSRV_E_INVALID_CA_CERTIFICATE
+    ),
     "directory template": Case(
         "SmartcardUser",
         asking_for_somebody_else,

@@ -9,12 +9,14 @@ from pathlib import Path
 import pytest
 import structlog
 
+from certwright.adcs.errors import CaUnreachable
 from certwright.ca.database import CrlRecord
 from certwright.keystores.base import KeyAlgorithm
 from certwright.server import tls
 from certwright.server.composition import Installation
 from certwright.server.duties import (
     all_duties,
+    ask_for_offline_keys,
     publish_due_crls,
     renew_listener_certificate,
     warn_of_expiry,
@@ -89,24 +91,35 @@ def test_a_file_that_is_missing_from_the_folder_comes_back(installation: Install
     assert path.exists()
 
 
-def test_a_root_whose_key_is_away_is_asked_for_in_time_and_holds_up_nobody(
+def test_a_root_whose_key_is_away_holds_up_nobody_and_is_in_no_memory(
     installation: Installation, clock: Clock, tmp_path: Path
 ) -> None:
+    authority = installation.ca(ROOT).authority
+    authority.generations.current()
     installation.key_store.take_offline("root-ca", tmp_path / "root.key", b"correct horse battery")
-    crl = newest_crl(installation, ROOT)
-    clock.now = crl.next_publish
-    with structlog.testing.capture_logs() as quiet:
-        publish_due_crls(installation, crl.next_update - timedelta(days=31))
-    clock.now = crl.next_update - timedelta(days=1)
+    clock.now = newest_crl(installation, ROOT).next_publish
     before = newest_crl(installation, ISSUING).number
-    with structlog.testing.capture_logs() as urgent:
-        publish_due_crls(installation, clock())
+
+    publish_due_crls(installation, clock())
+
+    with pytest.raises(CaUnreachable):
+        authority.generations.current()
+    assert newest_crl(installation, ISSUING).number > before
+    installation.key_store.import_("root-ca", (tmp_path / "root.key").read_bytes(), b"correct horse battery")
+    authority.generations.current()
+
+
+def test_a_key_that_is_away_is_asked_for_in_time(installation: Installation, clock: Clock, tmp_path: Path) -> None:
+    installation.key_store.take_offline("root-ca", tmp_path / "root.key", b"correct horse battery")
+    ends = newest_crl(installation, ROOT).next_update
+    logged: dict[int, list[str]] = {}
+    for days in (31, 29, 28, 6, -1):
+        with structlog.testing.capture_logs() as lines:
+            ask_for_offline_keys(installation, ends - timedelta(days=days))
+        logged[days] = [each["ca"] for each in lines if each["event"] == "crl_needs_offline_key"]
     installation.key_store.import_("root-ca", (tmp_path / "root.key").read_bytes(), b"correct horse battery")
 
-    assert [each["event"] for each in quiet if each["event"] == "crl_needs_offline_key"] == []
-    asked = [each for each in urgent if each["event"] == "crl_needs_offline_key"]
-    assert [each["ca"] for each in asked] == [ROOT]
-    assert newest_crl(installation, ISSUING).number > before
+    assert logged == {31: [], 29: [ROOT], 28: [ROOT], 6: [ROOT], -1: [ROOT]}
 
 
 def test_the_listeners_certificate_is_renewed_after_two_thirds_of_its_life(

@@ -221,7 +221,7 @@ class MemoryCaDatabase:
         parent: str = "",
         settings: Mapping[str, object] | None = None,
     ) -> None:
-        self._rows = _Rows(CaRecord(1, name, ca_type, parent, dict(settings or {}), (), 0, 1))
+        self._rows = _Rows(CaRecord(1, name, ca_type, parent, dict(settings or {}), (), 0, 1, dict(settings or {})))
         self._lock = threading.Lock()
         self._mine = threading.local()
 

@@ -120,6 +120,7 @@ class LifecycleKind(StrEnum):
     CA_CERTIFICATE_EXPIRING = "ca-certificate-expiring"
     CRL_PUBLISHED = "crl-published"
     CRL_OVERDUE = "crl-overdue"
+    CRL_NEEDS_KEY = "crl-needs-key"  # which is offline
 
 
 @dataclass(frozen=True, slots=True)

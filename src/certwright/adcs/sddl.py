@@ -152,7 +152,7 @@ _FLAGS: Final[Mapping[str, AceFlag]] = {
 }
 _LIST_FLAGS: Final = ("NO_ACCESS_CONTROL", "AR", "AI", "P")
 
-_SID: Final = re.compile(r"S-1-(?:0x[0-9a-fA-F]{12}|\d{1,15})(?:-\d{1,10}){0,15}|[A-Z]{2}")
+_SID: Final = re.compile(r"S-1-(?:0x[0-9a-fA-F]{12}|[0-9]{1,15})(?:-[0-9]{1,10}){0,15}|[A-Z]{2}")
 
 
 class Parts(NamedTuple):

@@ -25,7 +25,7 @@ MAX_RA_SIGNATURES: Final = 16  # ours; Windows' own screen offers as many
 MAX_VERSION: Final = 0x7FFF_FFFF
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._()-]*")
-_OID = re.compile(r"[0-2](\.(0|[1-9]\d{0,38})){1,30}")
+_OID = re.compile(r"[0-2](\.(0|[1-9][0-9]{0,38})){1,30}")
 
 
 def check_template(template: CertificateTemplate) -> None:

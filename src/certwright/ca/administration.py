@@ -37,7 +37,15 @@ from certwright.adcs.interfaces import (
 from certwright.adcs.request import Disposition, RequestAttributes, RequestFlags, Response
 from certwright.adcs.requester import AuthMethod, Requester, Sid
 from certwright.adcs.roles import CaAccess, RevocationReason
-from certwright.ca.authority import ISSUED, Authority, certificate_columns, denial_message, normal_serial
+from certwright.ca.authority import (
+    ISSUED,
+    Authority,
+    certificate_columns,
+    denial_message,
+    normal_serial,
+    separated_roles,
+)
+from certwright.ca.configuration import CaConfiguration
 from certwright.ca.database import RequestRecord, RequestState
 from certwright.ca.generation import CaGeneration
 from certwright.ca.intake.formats import read_request
@@ -389,7 +397,7 @@ class Administration:
         """Change settings, all or none; what was and what is go to the audit trail.
 
         Raises:
-            ConfigurationError: an unknown key or a value it cannot have.
+            ConfigurationError: an unknown key or a value it cannot have, or nobody could take the change back.
         """
         authority = self._authority
         authority.demand(authority.generations.current(), officer, CaAccess.ADMINISTRATOR)
@@ -397,8 +405,8 @@ class Administration:
             raise ConfigurationError("name at least one KEY=VALUE")
         with authority.transaction() as transaction:
             before = authority.generations.current().configuration
-            after = before.changed(changes)
-            self._keep_an_administrator(after.security_descriptor)
+            after = before.changed(changes, transaction.ca().initial_settings)
+            self._keep_an_administrator(officer, after)
             transaction.save_settings(after.as_settings())
             old, new = before.as_text(), after.as_text()
             for key in sorted(key for key in new if old.get(key) != new[key]):
@@ -415,12 +423,20 @@ class Administration:
                 )
         authority.notify_exits()
 
-    def _keep_an_administrator(self, sddl: str) -> None:
-        descriptor = self._authority.generations.parse_security(sddl)
+    def _keep_an_administrator(self, officer: Requester, after: CaConfiguration) -> None:
+        """Somebody manages the CA afterwards, and role separation does not shut out the one who turns it on."""
+        descriptor = self._authority.generations.parse_security(after.security_descriptor)
         if not descriptor.sids_with(int(CaAccess.ADMINISTRATOR)):
             raise ConfigurationError(
                 "this security descriptor leaves nobody who may manage the CA",
                 HResult.CERTSRV_E_NO_CAADMIN_DEFINED,
+            )
+        held = separated_roles(descriptor.granted_ca_access(officer.sids))
+        if after.role_separation and len(held) > 1:
+            raise ConfigurationError(
+                f"role-separation: {officer.account} is {' and '.join(held)}, so it could do nothing any more and not"
+                " take this back; let an account do it that is CA administrator and nothing else",
+                HResult.CERTSRV_E_ROLECONFLICT,
             )
 
     def _demand_reader(self, officer: Requester) -> None:

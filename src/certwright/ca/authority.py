@@ -174,6 +174,7 @@ class Authority:
             templates=submission.templates,
             published=submission.published,
             settings=generation.policy_settings,
+            path_length=generation.signer.issuing_certificate.path_length,
             approved=approved,
         )
 
@@ -472,11 +473,10 @@ class Authority:
         sids = caller.sids | principal.groups if principal is not None else caller.sids
         access = generation.access(sids)
         if generation.configuration.role_separation:
-            held = [role for role in _SEPARATED if access & role]
+            held = separated_roles(access)
             if len(held) > 1 and wanted & _ALL_SEPARATED and not wanted & CaAccess.ENROLL:
-                names = " and ".join(ROLE_NAMES[role] for role in held)
                 raise AccessDenied(
-                    f"{caller.account} is {names}; role separation allows one role only",
+                    f"{caller.account} is {' and '.join(held)}; role separation allows one role only",
                     HResult.CERTSRV_E_ROLECONFLICT,
                 )
         if not access & wanted:
@@ -550,6 +550,11 @@ class Authority:
 
 _SEPARATED = (CaAccess.ADMINISTRATOR, CaAccess.OFFICER, CaAccess.AUDITOR, CaAccess.OPERATOR)
 _ALL_SEPARATED = CaAccess.ADMINISTRATOR | CaAccess.OFFICER | CaAccess.AUDITOR | CaAccess.OPERATOR
+
+
+def separated_roles(access: CaAccess) -> tuple[str, ...]:
+    """Names of the roles held, of those that role separation keeps apart. [MS-CSRA] 3.1.1.7."""
+    return tuple(ROLE_NAMES[role] for role in _SEPARATED if access & role)
 
 
 def denial_message(verdict: Deny) -> str:

@@ -275,8 +275,12 @@ class CaConfiguration:
         configuration._check()
         return configuration
 
-    def changed(self, changes: Mapping[str, str]) -> CaConfiguration:
-        """This configuration with some settings replaced; an empty text takes a setting back to its default.
+    def changed(self, changes: Mapping[str, str], initial: Mapping[str, object] | None = None) -> CaConfiguration:
+        """This configuration with some settings replaced; an empty text takes a setting back to what it was at first.
+
+        Args:
+            changes: texts by key.
+            initial: the settings that the CA was made with, where they differ from the default.
 
         Raises:
             ConfigurationError: an unknown key (the nearest known one is named), a value it cannot have, or one that
@@ -285,7 +289,7 @@ class CaConfiguration:
         texts = dict(self._texts)
         for key, value in changes.items():
             setting = SETTINGS[_known(key)]
-            texts[setting.key] = value if value.strip() else setting.default
+            texts[setting.key] = value if value.strip() else str((initial or {}).get(setting.key, setting.default))
         configuration = self.load(texts)
         configuration._check()
         return configuration

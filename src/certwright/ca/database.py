@@ -137,6 +137,7 @@ class CaRecord:
     certificates: tuple[CaCertificateRecord, ...]
     crl_number: int  # last one used; base and delta, all keys share the sequence
     version: int  # changes with every change of settings or certificates
+    initial_settings: Mapping[str, object] = field(default_factory=dict)  # what it was made with
 
 
 @dataclass(frozen=True, slots=True)

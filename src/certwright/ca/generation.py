@@ -85,6 +85,12 @@ class GenerationSource:
                 self._current = self._build(record)
             return self._current
 
+    def forget_keys(self) -> None:
+        """Let go of every key that was opened; the next picture opens them anew."""
+        with self._lock:
+            self._current = None
+            self._keys.clear()
+
     def signer_for(self, record: CaRecord, certificate: CaCertificateRecord) -> CaSigner:
         """A signer for one certificate of the CA, for CRLs of earlier keys too."""
         configuration = CaConfiguration.load(record.settings)
@@ -116,6 +122,7 @@ class GenerationSource:
             raise CaUnreachable(
                 f"the CA {record.name} has no certificate yet", HResult.CERTSRV_E_INVALID_CA_CERTIFICATE
             )
+        self._keys.clear()  # one that was taken offline meanwhile must not sign from memory
         configuration = CaConfiguration.load(record.settings)
         newest = max(record.certificates, key=lambda certificate: certificate.index)
         policy: PolicyModule = EnterprisePolicy() if record.ca_type.is_enterprise else StandalonePolicy()

@@ -33,6 +33,7 @@ class CertificationAuthority(models.Model):
     ca_type = models.IntegerField()
     parent = models.TextField()
     settings = models.TextField()  # JSON
+    initial_settings = models.TextField(default="{}")  # JSON: what it was made with
     crl_number = models.BigIntegerField()  # last one used
     next_request_id = models.BigIntegerField()
     version = models.BigIntegerField()  # of settings and certificates

@@ -63,9 +63,9 @@ def create_ca(connection: Connection, name: str, ca_type: CaType, parent: str, s
     if connection.one("SELECT 1 FROM ca WHERE name = ?", (name,)) is not None:
         raise ConfigurationError(f"there is a CA named {name} already; choose another common name")
     return connection.insert_returning(
-        "INSERT INTO ca (name, ca_type, parent, settings, crl_number, next_request_id, version)"
-        " VALUES (?, ?, ?, ?, 0, 1, 1)",
-        (name, int(ca_type), parent, rows.encode_settings(dict(settings))),
+        "INSERT INTO ca (name, ca_type, parent, settings, initial_settings, crl_number, next_request_id, version)"
+        " VALUES (?, ?, ?, ?, ?, 0, 1, 1)",
+        (name, int(ca_type), parent, *[rows.encode_settings(dict(settings))] * 2),
     )
 
 
@@ -289,7 +289,8 @@ def _load(connection: Connection, ca_id: int) -> CaRecord:
     """The CA's row with its certificates, both of one version."""
     while True:
         row = connection.one(
-            "SELECT name, ca_type, parent, settings, crl_number, version FROM ca WHERE id = ?", (ca_id,)
+            "SELECT name, ca_type, parent, settings, initial_settings, crl_number, version FROM ca WHERE id = ?",
+            (ca_id,),
         )
         if row is None:
             raise _no_such_ca(ca_id)
@@ -298,9 +299,9 @@ def _load(connection: Connection, ca_id: int) -> CaRecord:
             " WHERE ca_id = ? ORDER BY certificate_index",
             (ca_id,),
         )
-        if connection.one("SELECT version FROM ca WHERE id = ?", (ca_id,)) == (row[5],):
+        if connection.one("SELECT version FROM ca WHERE id = ?", (ca_id,)) == (row[6],):
             break
-    name, ca_type, parent, settings, crl_number, version = row
+    name, ca_type, parent, settings, initial_settings, crl_number, version = row
     return CaRecord(
         ca_id=ca_id,
         name=name,
@@ -310,6 +311,7 @@ def _load(connection: Connection, ca_id: int) -> CaRecord:
         certificates=tuple(rows.ca_certificate_record(row) for row in found),
         crl_number=crl_number,
         version=version,
+        initial_settings=json.loads(initial_settings),
     )
 
 

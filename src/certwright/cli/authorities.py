@@ -227,11 +227,12 @@ def take_offline(
         key_name = _key_name(record)
         passphrase = read_password(passphrase_file, "Passphrase for the key file", "--passphrase-file").encode()
         session.installation.key_store.take_offline(key_name, out, passphrase)
-        _audit(session, name, (AuditEvent.CA_KEY_EXPORTED, AuditEvent.CA_KEY_REMOVED), key=key_name, file=str(out))
+        removed = (AuditEvent.CA_KEY_EXPORTED, AuditEvent.CA_KEY_REMOVED)
+        _audit(session, name, removed, key=key_name, file=str(out))
     print_line(
         f"The key of {record.name} is in {out} and not here any more. Keep that file and its passphrase apart."
     )
-    note("a server that runs may still hold the key in its memory: restart it")
+    note("a server that runs lets go of it within a minute")
 
 
 @commands.command("bring-online")
@@ -303,7 +304,9 @@ def _key_name(record: CaRecord) -> str:
 
 
 def _audit(session: Session, name: str, events: tuple[Any, ...], **details: str) -> None:
+    """Record what happened to a CA's key. The version of the CA's row rises: whoever holds the key looks again."""
     authority = session.installation.ca(name).authority
     with authority.transaction() as transaction:
+        transaction.save_settings(transaction.ca().settings)
         for event in events:
             authority.audit(transaction, event, session.installation.clock(), session.actor, **details)

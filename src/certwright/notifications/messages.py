@@ -50,6 +50,7 @@ SENTENCES: Final[Mapping[LifecycleKind, str]] = {
     LifecycleKind.CA_KEY_ARCHIVED: "{object} has archived a private key",
     LifecycleKind.CA_CERTIFICATE_EXPIRING: "The certificate of the CA {object} expires soon; renew it",
     LifecycleKind.CRL_PUBLISHED: "{object} has published a CRL",
+    LifecycleKind.CRL_NEEDS_KEY: "The next CRL of {object} needs the CA's key, which is offline: bring it online",
     LifecycleKind.CRL_OVERDUE: "The CRL of {object} has expired: its certificates are refused until it is published",
 }
 

@@ -20,7 +20,7 @@ from certwright.server.worker import Duty
 log = structlog.get_logger(__name__)
 
 OFFLINE_WARNING: Final = timedelta(days=30)
-"""How long before the CRL of a CA whose key is offline ends people are told."""
+"""How long before the CRL of a CA whose key is offline ends people are told, and again a week before."""
 CA_BANDS: Final = (7, 30, 90, 180)
 """Days before the end of a CA's own certificate in which people are told, once in each."""
 EXPIRY_WARNING: Final = timedelta(days=CA_BANDS[-1])
@@ -34,6 +34,7 @@ def own_duties(installation: Installation) -> Sequence[Duty]:
     """What this installation does for itself: nothing of it waits for another machine."""
     return (
         Duty("crls", timedelta(minutes=1), partial(publish_due_crls, installation)),
+        Duty("offline keys", timedelta(days=1), partial(ask_for_offline_keys, installation)),
         Duty("overdue crls", timedelta(minutes=1), partial(tell_of_overdue_crls, installation)),
         Duty("listener certificate", timedelta(hours=1), partial(renew_listener_certificate, installation)),
         Duty("database", timedelta(minutes=5), partial(maintain_database, installation)),
@@ -55,17 +56,17 @@ def outward_duties(installation: Installation) -> Sequence[Duty]:
 
 
 def publish_due_crls(installation: Installation, now: datetime) -> None:
-    """Publish what is due, for every CA; one that fails keeps no other from it.
+    """Publish what is due, for every CA whose key is here; one that fails keeps no other from it.
 
     Raises:
         AdcsError: something could not be made or published; it will be tried again.
     """
     failed: list[AdcsError] = []
     for ca in installation.cas:
-        if not installation.publisher.is_due(ca.authority, now):
-            continue
         if _is_offline(installation, ca):
-            _warn_of_offline_key(ca, now)
+            ca.authority.generations.forget_keys()  # it was taken away so that it is in no memory either
+            continue
+        if not installation.publisher.is_due(ca.authority, now):
             continue
         try:
             installation.publisher.publish_due(ca.authority, SYSTEM, now)
@@ -120,6 +121,36 @@ def warn_of_expiry(installation: Installation, now: datetime) -> None:
             )
 
 
+def ask_for_offline_keys(installation: Installation, now: datetime) -> None:
+    """Only people can bring a key back: ask for it while the CRL it has to renew is still good."""
+    for ca in installation.cas:
+        if not _is_offline(installation, ca):
+            continue
+        database, name = ca.authority.database, ca.authority.name
+        for key_index in certificates_by_key(database.ca(), now):
+            crl = database.latest_crl(key_index)
+            left = crl.next_update - now if crl is not None else timedelta()
+            if left >= OFFLINE_WARNING:
+                continue
+            until = crl.next_update.isoformat() if crl is not None else "never published"
+            log.warning(
+                "crl_needs_offline_key",
+                ca=name,
+                next_update=until,
+                remedy="certwright ca bring-online, ca publish-crl, ca take-offline",
+            )
+            urgent = "last week" if left < timedelta(days=7) else "last month"
+            installation.notifications.notify(
+                LifecycleEvent(
+                    LifecycleKind.CRL_NEEDS_KEY,
+                    name,
+                    now,
+                    f"ca/{name}/crl/{key_index}/{crl.number if crl is not None else 0}/needs key/{urgent}",
+                    {"ca": name, "next_update": until, "days_left": max(0, left.days)},
+                )
+            )
+
+
 def tell_of_overdue_crls(installation: Installation, now: datetime) -> None:
     """A CRL whose end is past stops every client that checks: say so, once for each CRL."""
     for ca in installation.cas:
@@ -157,16 +188,3 @@ def _task(name: str, task: Callable[[], Done], _now: datetime) -> None:
 def _is_offline(installation: Installation, ca: LocalCa) -> bool:
     offline = installation.key_store.offline_names()
     return any(certificate.key_name in offline for certificate in ca.authority.database.ca().certificates)
-
-
-def _warn_of_offline_key(ca: LocalCa, now: datetime) -> None:
-    database = ca.authority.database
-    for key_index in certificates_by_key(database.ca(), now):
-        crl = database.latest_crl(key_index)
-        if crl is None or crl.next_update - now < OFFLINE_WARNING:
-            log.warning(
-                "crl_needs_offline_key",
-                ca=ca.authority.name,
-                next_update=crl.next_update.isoformat() if crl is not None else "never published",
-                remedy="certwright ca bring-online, ca publish-crl, ca take-offline",
-            )

@@ -7,12 +7,13 @@ nothing new, finishes what was acknowledged or is under way, and ends in the opp
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import structlog
 
@@ -27,6 +28,9 @@ from certwright.server.serving import Serving
 from certwright.server.worker import Worker
 
 log = structlog.get_logger(__name__)
+
+COLLECTED_EVERY: Final = 50_000
+"""Objects made and not yet gone, before cycles among them are looked for."""
 
 
 def run(
@@ -85,6 +89,7 @@ async def _serve(
         https_port=settings.https_port,
         http_port=settings.http_port,
     )
+    _spare_the_collector()
     ready()
     for worker in workers:
         worker.start()
@@ -134,6 +139,17 @@ def _recover_orders(installation: Installation) -> None:
     recovered = installation.manager.orders.recover(actor=SYSTEM, everything=alone)
     if recovered:
         log.warning("orders_recovered", orders=[*recovered])
+
+
+def _spare_the_collector() -> None:
+    """Let the garbage collector look less often, and never again at what was loaded for good.
+
+    What a request makes goes away by reference counts; looking for cycles after every 700 objects took about
+    3 % of the CPU of a P-256 certificate.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(COLLECTED_EVERY)
 
 
 def _demand_signing(installation: Installation) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ import pytest
 
 from certwright.adcs.errors import AdcsError, HResult
 from certwright.adcs.request import NO_ATTRIBUTES, Disposition, RequestFlags, Response
+from certwright.ca import issuer as issuing
 from certwright.ca.authority import Unsigned
 from certwright.ca.issuer import Issuer, _Job
 from certwright.ca.submissions import Submission
@@ -113,3 +115,77 @@ def test_a_fault_sends_each_job_on_its_own_way(step: str) -> None:
     assert isinstance(told[0], Broken)
     assert told[1].is_issued
     assert authority.steps.count("commit") == 1
+
+
+# -- gathering -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def gathering(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Issuer, threading.Thread]]:
+    """An issuer that has answered two, has one more in its queue, and waits for the two to come again."""
+    monkeypatch.setattr(issuing, "LONGEST_GATHERING", 30.0)
+    issuer = Issuer(RecordingAuthority())  # type: ignore[arg-type]
+    issuer._enqueue(_job("waiting"))
+    thread = threading.Thread(target=issuer._gather, args=(2, 60.0), daemon=True)
+    thread.start()
+    while not issuer._expected:
+        pass
+    yield issuer, thread
+    issuer.stop()
+    thread.join(5)
+
+
+def _job(raw: str) -> _Job:
+    user = make_user()
+    submission = Submission(
+        requester_for(user), user, raw.encode(), NO_ATTRIBUTES, RequestFlags.DETECT, {}, frozenset()
+    )
+    return _Job(submission, float("inf"), Future())
+
+
+def test_the_next_batch_begins_when_everybody_has_come_again(gathering: tuple[Issuer, threading.Thread]) -> None:
+    issuer, thread = gathering
+
+    issuer._enqueue(_job("a"))
+    early = issuer._gathered.is_set()
+    issuer._enqueue(_job("b"))
+    thread.join(5)
+
+    assert not early
+    assert not thread.is_alive()
+
+
+def test_a_stop_ends_the_gathering(gathering: tuple[Issuer, threading.Thread]) -> None:
+    issuer, thread = gathering
+
+    issuer.stop()
+    thread.join(5)
+
+    assert not thread.is_alive()
+
+
+def test_gathering_takes_half_a_batchs_time_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody has to come again."""
+    issuer = Issuer(RecordingAuthority())  # type: ignore[arg-type]
+    waited: list[float] = []
+    monkeypatch.setattr(issuer._gathered, "wait", waited.append)
+
+    issuer._gather(200, 0.004)
+    issuer._gather(200, 4.0)
+
+    assert waited == [0.002, issuing.LONGEST_GATHERING]
+
+
+def test_few_at_a_time_never_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    issuer = Issuer(RecordingAuthority())  # type: ignore[arg-type]
+    few, many = issuing.GATHERED_FROM - 1, issuing.GATHERED_FROM
+    then: dict[int, list[_Job | None]] = {few: [_job("b")] * many, many: [None]}
+    gathered: list[int] = []
+    monkeypatch.setattr(issuer, "_gather", lambda served, took: gathered.append(served))
+    monkeypatch.setattr(issuer, "_serve", lambda batch: [issuer._queue.put(job) for job in then[len(batch)]])
+
+    for _ in range(few):
+        issuer._queue.put(_job("a"))
+    issuer._run()
+
+    assert gathered == [many]

@@ -32,7 +32,7 @@ PARSING: Final = "Error Parsing Request"
 VERIFYING: Final = "Error Verifying Request Signature or Signing Certificate"
 ARCHIVING: Final = "Error Archiving Private Key"
 
-_OID: Final = re.compile(r"[012](\.\d{1,10}){2,40}")
+_OID: Final = re.compile(r"[012](\.[0-9]{1,10}){2,40}")
 _MAX_TEMPLATES: Final = 16
 
 _READ_ELSEWHERE: Final = frozenset(

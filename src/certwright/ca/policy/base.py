@@ -34,6 +34,7 @@ class CaFacts:
     templates: Mapping[str, CertificateTemplate]
     published: frozenset[str]  # cn of the templates this CA publishes
     settings: Mapping[str, object] = field(default_factory=dict)
+    path_length: int | None = None  # how many CAs may stand below this one in a chain; None for no limit
     approved: bool = False  # an officer resubmitted this request: only the approval step is passed over
 
 

@@ -299,6 +299,20 @@ def key_attestation(case: Case) -> None:
     )
 
 
+@rule("This CA may certify what the template makes.")
+def ca_below(case: Case) -> None:
+    """Refuse a CA certificate where the CA's own allows none below it. RFC 5280 4.2.1.9.
+
+    Approval could not help, so nobody is asked for it.
+    """
+    if case.requirements.is_ca and case.ca.path_length == 0:
+        raise Refused(
+            HResult.CERTSRV_E_INVALID_CA_CERTIFICATE,
+            f"The certificate template {case.requirements.template.cn} makes a Certification Authority, and this CA's"
+            " own certificate (path length 0) allows none below it; request the certificate from its parent.",
+        )
+
+
 @rule("The issuance policies asked for are among those of the template.")
 def issuance_policies(case: Case) -> None:
     """Refuse policies asked for where the template takes them from the request but lists none.

@@ -31,6 +31,7 @@ ORDER: tuple[Rule, ...] = (
     checks.authorized_signatures,
     checks.key_archival,
     checks.key_attestation,
+    checks.ca_below,
     checks.issuance_policies,
 )
 """The rules between finding template and account, and building the certificate's contents."""

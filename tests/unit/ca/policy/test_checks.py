@@ -229,6 +229,12 @@ REFUSALS: list[tuple[str, HResult, str, Callable[[], Verdict]]] = [
         ),
     ),
     (
+        "a CA below one that allows none",
+        HResult.CERTSRV_E_INVALID_CA_CERTIFICATE,
+        "ca_below",
+        lambda: verdict_on(directory_template(flags=GeneralFlag.IS_CA), path_length=0),
+    ),
+    (
         "issuance policies where the template has none",
         HResult.CERTSRV_E_TEMPLATE_CONFLICT,
         "issuance_policies",
