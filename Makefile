@@ -16,7 +16,7 @@ run: $(VENV)/.runtime ## Start a PKI with everything in ./certwright-home (made 
 	@[ -e $(HOME_FOLDER)/certwright.toml ] || $(BIN)/certwright --home $(HOME_FOLDER) init
 	@exec $(BIN)/certwright --home $(HOME_FOLDER) run
 
-test: packages $(VENV)/.dev ## Run every test; installs what they need (system packages too, when root)
+test: packages $(VENV)/.active-directory ## Run every test; installs what they need (system packages too, when root)
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 check: $(VENV)/.dev ## Format, lint, types, import rules, unit tests: under a minute
@@ -32,7 +32,7 @@ format: $(VENV)/.dev ## Put the code into the project's format
 contract: $(VENV)/.dev ## One suite per interface, against every implementation
 	$(BIN)/python -m pytest tests/contract $(PYTEST_ARGS)
 
-peers: packages $(VENV)/.dev ## Other people's clients and checkers against a running server
+peers: packages $(VENV)/.active-directory ## Other people's clients and checkers against a running server
 	$(BIN)/python -m pytest -m peer $(PYTEST_ARGS)
 
 bench: $(VENV)/.dev ## Measure speed as ratios; BENCH_ARGS=--peers runs other CAs beside ours
@@ -55,3 +55,6 @@ $(VENV)/.runtime: requirements/runtime.txt requirements/build.txt pyproject.toml
 
 $(VENV)/.dev: requirements/dev.txt requirements/build.txt pyproject.toml scripts/environment
 	@scripts/environment $(VENV) dev
+
+$(VENV)/.active-directory: $(VENV)/.dev requirements/active-directory.txt scripts/environment
+	@scripts/environment $(VENV) active-directory

@@ -11,17 +11,20 @@ from collections.abc import Callable, Sequence
 from rich.console import Console
 from rich.table import Table
 
-from bench import certsrv, crl, issuance, peers, start
+from bench import certsrv, crl, domain, enrollment_services, issuance, ocsp, peers, start
 from bench.measure import MAX_ROUNDS, ROUNDS, SLICE_SECONDS, MachineTooBusy, Outcome, Report, Suite, measure
 
 SUITES: dict[str, Callable[[], Suite]] = {
     "issuance": issuance.suite,
     "certsrv": certsrv.suite,
+    "enrollment-services": enrollment_services.suite,
     "crl": crl.suite,
+    "ocsp": ocsp.suite,
     "start": start.suite,
+    "domain": domain.suite,
     "peers": peers.suite,
 }
-ALWAYS = ("issuance", "certsrv", "crl", "start")
+ALWAYS = ("issuance", "certsrv", "enrollment-services", "crl", "ocsp", "start")
 
 WIDTH = 130
 """Columns of the table where no terminal says how many it has."""
@@ -29,7 +32,9 @@ WIDTH = 130
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measure speed, as ratios taken in one run.")
-    parser.add_argument("suite", nargs="*", choices=[[], *SUITES], help="what to measure; all but peers by default")
+    parser.add_argument(
+        "suite", nargs="*", choices=[[], *SUITES], help="what to measure; all but domain and peers by default"
+    )
     parser.add_argument("--peers", action="store_true", help="also run other CAs beside ours, those that are here")
     parser.add_argument("--quick", action="store_true", help="three short rounds: a look, not a measurement")
     parser.add_argument("--json", action="store_true", help="print the results as JSON")

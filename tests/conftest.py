@@ -9,7 +9,7 @@ from hypothesis import settings
 settings.register_profile("project", deadline=None)  # a busy machine is no failure of a rule
 settings.load_profile("project")
 
-pytest_plugins = ("tests.support.postgresql", "tests.support.installation")
+pytest_plugins = ("tests.support.postgresql", "tests.support.installation", "tests.support.lab")
 
 structlog.configure(  # as unconfigured, but tracebacks without the values of all variables: those take seconds each
     processors=[

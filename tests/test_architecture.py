@@ -74,6 +74,11 @@ MUTATIONS = {
         "notifications/store.py",
         "import certwright.notifications.models",
     ),
+    "The tables of ndes belong to its migrations": ("ndes/store.py", "import certwright.ndes.models"),
+    "The tables of online_responder belong to its migrations": (
+        "online_responder/store.py",
+        "import certwright.online_responder.models",
+    ),
     "Sealed files are opened by the key store's room and by the wiring alone": (
         "ca/generation.py",
         "import certwright.keystores.software",

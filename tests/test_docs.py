@@ -102,6 +102,9 @@ def find_command(words: list[str]) -> tuple[Any, list[str]]:
     """
     command = program()
     while hasattr(command, "commands"):
+        options = {option for parameter in command.params for option in parameter.opts}
+        while words and words[0] in options:  # of the noun itself, with its value
+            words = words[2:]
         if not words or words[0] not in command.commands:
             raise LookupError(" ".join(words))
         command, words = command.commands[words[0]], words[1:]

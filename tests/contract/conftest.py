@@ -14,11 +14,14 @@ from certwright.audit.trail import AuditTrail
 from certwright.ca.database import CaDatabase
 from certwright.ca.store import SqlCaDatabase, create_ca
 from certwright.database import Database, sqlite_url
+from certwright.server import network_devices
 from certwright.server.composition import Installation
+from tests.support import scep_house
 from tests.support.ca_rows import SETTINGS
 from tests.support.doors import CERT_ADMIN, DATABASES, Site
 from tests.support.installation import Mold
 from tests.support.memory_ca_database import MemoryCaDatabase
+from tests.support.scep_house import House
 
 _names = (f"Corp Issuing CA {number}" for number in count(1))
 
@@ -93,3 +96,16 @@ def own(request: pytest.FixtureRequest, molds: Callable[[str], Mold], tmp_path: 
     connector, database = request.param
     with molds(database).opened(tmp_path) as opened:
         yield Site(CERT_ADMIN[connector](opened), opened)
+
+
+@pytest.fixture(scope="module")
+def with_ndes(installation: Installation) -> Installation:
+    network_devices.enable(installation, installation.operator())
+    return installation
+
+
+@pytest.fixture
+def house(with_ndes: Installation) -> Iterator[House]:
+    """NDES of an installation that tests of one module share."""
+    with scep_house.opened(with_ndes) as opened:
+        yield opened

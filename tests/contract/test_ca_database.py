@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
@@ -14,7 +15,13 @@ from certwright.adcs.errors import BadRequestState, CaUnreachable, HResult, NoSu
 from certwright.adcs.events import AuditEvent, CaEvent
 from certwright.adcs.properties import CaType
 from certwright.adcs.roles import RevocationReason
-from certwright.ca.database import CaCertificateRecord, CaDatabase, DuplicateSerial, RequestState
+from certwright.ca.database import (
+    CaCertificateRecord,
+    CaDatabase,
+    CertificateRequestRecord,
+    DuplicateSerial,
+    RequestState,
+)
 from tests.support.ca_rows import DAY, DER, NOW, RAW, SETTINGS, certificate, crl, issue, request, revoke
 
 
@@ -105,6 +112,28 @@ def test_ca_certificates_are_kept_in_their_order(opener: Callable[[], CaDatabase
     after = opener().ca()
     assert list(after.certificates) == records
     assert after.version > before.version
+
+
+def test_a_request_for_the_ca_s_own_certificate_is_kept_until_it_is_answered(
+    opener: Callable[[], CaDatabase],
+) -> None:
+    ca, other = opener(), opener()
+    waiting = CertificateRequestRecord("branch", b"\x30\x00", NOW)
+    for record in (waiting, replace(waiting, key_name="branch-2"), None):
+        with ca.transaction() as transaction:
+            transaction.set_certificate_request(record)
+        assert other.certificate_request() == record
+
+
+def test_what_belongs_to_a_ca_certificate_is_kept_with_it(opener: Callable[[], CaDatabase]) -> None:
+    """The chain above it and its cross certificates, each in its order."""
+    record = CaCertificateRecord(0, 0, b"zero", "key", NOW, NOW + DAY, (b"above", b"top"), (b"forward", b"back"))
+    with opener().transaction() as transaction:
+        transaction.add_ca_certificate(record)
+        transaction.set_parent("Other Root")
+
+    assert opener().ca().certificates == (record,)
+    assert opener().ca().parent == "Other Root"
 
 
 # -- requests --------------------------------------------------------------------------------------------------
@@ -477,6 +506,66 @@ def test_the_latest_crl_of_each_key_and_kind_is_found(ca: CaDatabase) -> None:
     assert ca.latest_crl(0, delta=True) == crl(3, min_base=2)
     assert ca.latest_crl(1, delta=True) is None
     assert ca.latest_crl(2) is None
+
+
+def test_a_delta_holds_what_changed_and_each_certificate_once(ca: CaDatabase) -> None:
+    """Revoked since, effective since, released since; of its own key."""
+    since, now, hour = NOW + DAY, NOW + 2 * DAY, timedelta(hours=1)
+    revoked_at = {
+        1: (NOW, NOW),  # before
+        2: (NOW + DAY, NOW + DAY),  # since, to the second
+        3: (NOW, NOW + DAY + hour),  # before, but it became effective since
+        4: (NOW + DAY, NOW + 3 * DAY),  # since, but not effective yet
+        5: (NOW + DAY + hour, NOW - DAY),  # since, dated back
+    }
+    for serial, (when, effective) in revoked_at.items():
+        revoke(ca, issue(ca, serial), when=when, effective=effective)
+    held = issue(ca, 6)
+    revoke(ca, held, RevocationReason.CERTIFICATE_HOLD)
+    revoke(ca, held, None, when=NOW + DAY + hour)
+    revoke(ca, issue(ca, 7, ca_key_index=1), when=now)
+
+    found = [(entry.serial_number, entry.reason) for entry in ca.revoked_since(since, key_index=0, now=now)]
+
+    revoked, released = RevocationReason.KEY_COMPROMISE, RevocationReason.REMOVE_FROM_CRL
+    assert sorted(found) == [(2, revoked), (3, revoked), (5, revoked), (6, released)]
+
+
+def test_a_certificate_that_expired_before_the_last_base_leaves_deltas_too(ca: CaDatabase) -> None:
+    revoke(ca, issue(ca, 1, not_after=NOW + DAY))
+    with ca.transaction() as transaction:
+        transaction.add_crl(crl(1, this_update=NOW + 2 * DAY))
+
+    assert not list(ca.revoked_since(NOW, key_index=0, now=NOW + 3 * DAY))
+
+
+def test_unexpired_bases_are_found_by_key_oldest_first(ca: CaDatabase) -> None:
+    with ca.transaction() as transaction:
+        for number, key_index, min_base, days in (
+            (1, 0, 0, 0),
+            (2, 0, 0, 2),
+            (3, 0, 2, 2),
+            (4, 1, 0, 2),
+            (5, 0, 0, 4),
+        ):
+            transaction.add_crl(crl(number, key_index, NOW + days * DAY, min_base))
+
+    found = ca.unexpired_bases(0, NOW + 9 * DAY)
+
+    assert [(each.number, each.der) for each in found] == [(2, b""), (5, b"")]
+
+
+def test_publication_is_noted_for_base_and_delta_apart(ca: CaDatabase) -> None:
+    with ca.transaction() as transaction:
+        transaction.add_crl(crl(1))
+        transaction.add_crl(crl(1, min_base=1))
+
+    ca.mark_crl_published(1, 0, delta=True, when=NOW + DAY, error="")
+
+    base, delta = ca.latest_crl(0), ca.latest_crl(0, delta=True)
+    assert base
+    assert delta
+    assert (base.published_when, delta.published_when) == (None, NOW + DAY)
 
 
 def test_publication_of_a_crl_is_noted(ca: CaDatabase) -> None:

@@ -97,6 +97,10 @@ RESTRICTIONS: list[tuple[Restriction, list[int]]] = [
     (only("revoked_reason", 1), [4]),
     (only("revoked_when", "2026-03-02", Comparison.GREATER_OR_EQUAL), [4]),
     (only("sha1", f"{0x0A01:040x}"), [1]),
+    (only("common_name", "A.CORP", Comparison.CONTAINS), [1]),
+    (only("requester", "bob", Comparison.CONTAINS), [3, 6]),
+    (only("serial_number", "A0:4", Comparison.CONTAINS), [4]),
+    (only("common_name", "%", Comparison.CONTAINS), []),
     (only("common_name", "'; DROP TABLE ca_request; --"), []),
 ]
 
@@ -196,6 +200,7 @@ def test_crls_are_listed_too(ca: CaDatabase) -> None:
         {"where": (only("raw_request", 1),)},
         {"where": (only("disposition", "approved"),)},
         {"where": (only("not_after", "soon"),)},
+        {"where": (only("not_after", "2026", Comparison.CONTAINS),)},
         {"where": (only("revoked_reason", "boredom"),)},
         {"sort": Sort("number")},
         {"limit": 0},

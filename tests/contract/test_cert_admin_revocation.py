@@ -9,14 +9,16 @@ from cryptography import x509
 
 from certwright.adcs.errors import (
     BadRequestState,
+    CaUnreachable,
     HResult,
     InvalidArgument,
     NotSupported,
 )
 from certwright.adcs.interfaces import CrlKind, Sort, Table
+from certwright.adcs.request import template_attributes
 from certwright.adcs.roles import RevocationReason
 from tests.support.doors import Site
-from tests.support.installation import People
+from tests.support.installation import GateTemplates, People
 from tests.support.officers import crl, entry, events_of, reason_in, serial_of
 
 REASONS = [
@@ -41,6 +43,24 @@ def test_a_certificate_is_revoked_for_a_reason(site: Site, reason: RevocationRea
     assert record.message == rf"Revoked by CORP\{People.OFFICER}"
     assert reason_in(entry(site, serial)) == reason.rfc_name
     assert events_of(site, issued.request_id)[-1] == "CERTIFICATE_REVOKED"
+
+
+def test_a_suspended_ca_issues_nothing_and_goes_on_with_the_rest(site: Site) -> None:
+    """CERTSRV_E_SERVER_SUSPENDED; what was issued is given out and can be revoked."""
+    issued, pending = site.submit(), site.submit(attributes=template_attributes(GateTemplates.APPROVAL))
+    administrator = site.door.administer(People.CA_ADMINISTRATOR)
+    administrator.set_configuration({"suspended": "on"})
+    try:
+        for asking in (site.submit, lambda: site.door.administer(People.OFFICER).resubmit(pending.request_id)):
+            with pytest.raises(CaUnreachable) as refused:
+                asking()
+            assert refused.value.status is HResult.CERTSRV_E_SERVER_SUSPENDED
+        assert site.door.connect().retrieve(issued.request_id).is_issued
+        site.door.administer(People.OFFICER).revoke(serial_of(issued), RevocationReason.SUPERSEDED)
+        administrator.publish_crls(CrlKind.BASE)
+    finally:
+        administrator.set_configuration({"suspended": "off"})
+    assert site.submit().is_issued
 
 
 def test_nothing_is_on_the_crl_before_the_next_one(site: Site) -> None:

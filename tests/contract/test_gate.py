@@ -1,7 +1,8 @@
 """One gate for every door and every caller: template x door x caller.
 
 No path skips approval, validity, key or name rules, whoever asks and however. A new door is a line in
-`tests.support.gates.DOORS`; what the table says holds for it without a change here.
+`tests.support.gates.DOORS`; what the table says holds for it without a change here. Devices, which have no account,
+come through a table of their own: `tests/contract/test_scep.py`.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from tests.support.requests import (
 )
 from tests.support.server import DOMAIN, RunningServer
 from tests.support.weak_keys import roca_key
+from tests.support.web_services import with_certificate_port
 
 INSIDE: Final = f"gate.{DOMAIN}"
 OUTSIDE: Final = "gate.elsewhere.example"
@@ -172,11 +174,14 @@ class House:
 
 @pytest.fixture(scope="module")
 def house(mold: Mold, new_folder: Callable[[], Path]) -> Iterator[House]:
-    home = mold.copy(new_folder())
+    home = with_certificate_port(mold.copy(new_folder()))
     server = RunningServer(home.folder, home.settings.https_port, home.settings.http_port).start()
     with Installation.open(home) as installation:
         installation.start_issuers()
-        yield House(server, installation, {label: door(server, installation) for label, door in DOORS.items()})
+        gates = {label: door(server, installation) for label, door in DOORS.items()}
+        yield House(server, installation, gates)
+        for gate in gates.values():
+            gate.close()
     code = server.stop()
     assert code == 0
     assert "Traceback" not in "".join(server.log)

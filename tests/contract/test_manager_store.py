@@ -14,6 +14,7 @@ from certwright.adcs.errors import InvalidArgument
 from certwright.adcs.events import LifecycleKind
 from certwright.adcs.roles import RevocationReason
 from certwright.database import Database, sqlite_url
+from certwright.manager import listing
 from certwright.manager.importing import ImportFile
 from certwright.manager.inventory_values import (
     CertificateRow,
@@ -169,6 +170,18 @@ def test_filters_find(stocked: Managed, fields: dict[str, object], expected: lis
         ("subject", Operator.BEGINS, "CN=mail", ["mail.corp.example"]),
         ("common_name", Operator.IS, "ada lovelace", ["Ada Lovelace"]),
         ("names", Operator.CONTAINS, "vpn", ["vpn.other.example"]),
+        ("names", Operator.CONTAINS, "DNS:pn.oth", ["vpn.other.example"]),
+        ("names", Operator.CONTAINS, "_", []),
+        ("names", Operator.BEGINS, "DNS:vp", ["vpn.other.example"]),
+        ("names", Operator.BEGINS, "pn.oth", []),
+        ("common_name", Operator.CONTAINS, "LOVE", ["Ada Lovelace"]),
+        ("common_name", Operator.CONTAINS, "CN=", []),
+        ("common_name", Operator.BEGINS, "ada L", ["Ada Lovelace"]),
+        ("common_name", Operator.BEGINS, "corp.example", []),
+        ("issuer", Operator.BEGINS, "cn=ca 2", ["web03.corp.example", "mail.corp.example", "vpn.other.example"]),
+        ("issuer", Operator.BEGINS, "ca 2", []),
+        ("serial", Operator.BEGINS, "zz", []),
+        ("serial", Operator.CONTAINS, "%", []),
         ("issuer", Operator.IS, "CN=CA 2", ["web03.corp.example", "mail.corp.example", "vpn.other.example"]),
         ("template", Operator.IS, "USER", ["Ada Lovelace"]),
         ("tag", Operator.IS, "prod", ["web02.corp.example", "vpn.other.example"]),
@@ -208,6 +221,44 @@ def test_serials_and_thumbprints_are_found_by_how_they_begin(stocked: Managed) -
         assert search(stocked, text=text) == ["mail.corp.example"]
     exact = ColumnFilter("serial", Operator.IS, row.serial)
     assert search(stocked, filters=(exact,)) == ["mail.corp.example"]
+
+
+def test_a_text_is_found_inside_however_many_rows_have_it(stocked: Managed, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Up to `FEW` rows are named one by one; more than these, and the list is walked along."""
+    wanted = InventoryQuery(filters=(ColumnFilter("names", Operator.CONTAINS, "corp"),), sort=Sort("subject"))
+    found = [row.id for row in stocked.manager.inventory.search(wanted).rows]
+    assert len(found) == 6
+    monkeypatch.setattr(listing, "FEW", 2)
+    assert [row.id for row in stocked.manager.inventory.search(wanted).rows] == found
+    assert stocked.manager.inventory.search(wanted).count == 6
+
+
+def test_numbers_find_exactly_these(stocked: Managed) -> None:
+    inventory = stocked.manager.inventory
+    every = [row.id for row in inventory.search(InventoryQuery()).rows]
+    page = inventory.search(InventoryQuery(ids=(every[3], every[1], 10**9)))
+    assert sorted(row.id for row in page.rows) == sorted((every[1], every[3]))
+    assert inventory.search(InventoryQuery(ids=())).rows == ()
+    assert [row.id for row in inventory.rows([every[3], 10**9, every[1]])] == [every[3], every[1]]
+
+
+def test_a_badge_counts_what_ends_this_week_without_a_renewal(desk: Managed) -> None:
+    inventory = stock(desk).manager.inventory
+    assert inventory.urgent() == 2
+    assert inventory.urgent("nobody") == 0
+    first, second = inventory.search(InventoryQuery(band=7)).rows
+    inventory.tag([first.id], ["watched"], actor=ALICE)
+    desk.manager.renewal.add(RuleFields("watched", tag="watched"), actor=ALICE)
+    assert inventory.urgent() == 1
+    assert inventory.with_renewal([first.id, second.id]) == {first.id}
+    expired = inventory.search(InventoryQuery(status=CertificateStatus.EXPIRED)).rows[0]
+    inventory.tag([expired.id], ["watched"], actor=ALICE)
+    assert inventory.with_renewal([expired.id]) == frozenset()
+    planned = desk.manager.renewal.ahead(first.id)
+    assert planned is not None
+    assert planned.rule == "watched"
+    assert "was not ordered here" in planned.problem
+    assert desk.manager.renewal.ahead(second.id) is None
 
 
 @pytest.mark.parametrize("column", SORTABLE)

@@ -63,12 +63,12 @@ def test_a_stop_under_load_finishes_what_it_took(victim: RunningServer) -> None:
 
 @pytest.mark.slow
 def test_submissions_wait_for_a_database_that_somebody_else_holds(victim: RunningServer) -> None:
-    """3 seconds: everybody is answered, nobody is refused, and pages and health go on meanwhile."""
+    """6 seconds: everybody is answered, nobody is refused, and pages and health go on meanwhile."""
     victim.start()
     load = Load(victim).start()
     load.await_more(8)
     holder = subprocess.Popen(
-        [sys.executable, "-c", HOLDER, str(victim.home / "database.sqlite3"), "3"], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", HOLDER, str(victim.home / "database.sqlite3"), "6"], stdout=subprocess.PIPE, text=True
     )
     assert holder.stdout is not None
     assert holder.stdout.readline() == "held\n"
@@ -87,7 +87,7 @@ def test_submissions_wait_for_a_database_that_somebody_else_holds(victim: Runnin
 
     assert during == before
     assert report["status"] == "ok"
-    assert asked < 1.5
+    assert asked < 4.0  # it is held for longer than that
     assert load.surprises == []
     assert rows_of_clients(victim) == {RequestState.ISSUED: len(load.acknowledged)}
     assert "Traceback" not in "".join(victim.log)

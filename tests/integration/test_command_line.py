@@ -164,6 +164,22 @@ def test_a_template_goes_out_and_in_again_unchanged(server: RunningServer, tmp_p
     assert len(server.json("template", "list")) == 34
 
 
+def test_templates_are_made_duplicated_and_deleted(server: RunningServer) -> None:
+    server.cli("template", "create", "Vpn", "--display-name", "VPN users", "--machine")
+    server.cli("template", "duplicate", "CodeSigning", "OurCode", "--display-name", "Our code")
+    names = ("Vpn", "OurCode", "CodeSigning")
+    made, duplicate, source = (server.json("template", "show", name) for name in names)
+    refused = server.run("template", "delete", "CodeSigning")
+    for name in ("Vpn", "OurCode"):
+        server.cli("template", "delete", name)
+
+    assert (made["displayName"], made["msPKI-Template-Schema-Version"]) == ("VPN users", 4)
+    assert duplicate["msPKI-Cert-Template-OID"] != source["msPKI-Cert-Template-OID"]
+    assert refused.returncode == 1
+    assert "default templates" in refused.stderr
+    assert "OurCode" not in [each["name"] for each in server.json("template", "list")]
+
+
 def test_a_dangerous_template_needs_its_risk_accepted_by_name(server: RunningServer) -> None:
     """ESC1: whoever may enroll names whom they like, and logs on as them."""
     server.cli("account", "add", "eve", "--no-password")

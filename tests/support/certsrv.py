@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
 from certwright.adcs.errors import AdcsError, HResult, InvalidArgument, NoSuchRequest, NotSupported
-from certwright.adcs.interfaces import CertAdmin, CertRequest
+from certwright.adcs.interfaces import CertAdmin, CertRequest, Forecast
 from certwright.adcs.properties import LATEST, CaProperty, CaType, PropertyValue
 from certwright.adcs.request import NO_ATTRIBUTES, Disposition, RequestAttributes, RequestFlags, Response
 from certwright.adcs.requester import Requester
@@ -30,9 +30,9 @@ from certwright.auth.connection import Connection
 from certwright.auth.http import Authenticated, Challenge
 from certwright.connectors.registry import Registry
 from certwright.directory.base import EnrollmentService
+from certwright.endpoints.asgi import Asgi
 from certwright.pki.cms import certs_only
 from certwright.web_enrollment.application import create
-from certwright.web_enrollment.exchange import Asgi
 from tests.support.fake_directory import make_template, make_user, requester_for
 from tests.support.requests import web_server_request
 
@@ -80,6 +80,7 @@ class FakeCa:
     next_id: int = 1234
     rows: dict[int, tuple[str, Response]] = field(default_factory=dict)
     submitted: list[tuple[Requester, bytes, RequestAttributes]] = field(default_factory=list)
+    flags: list[RequestFlags] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.root = certificate_authority("Corp Root CA", years=20)
@@ -104,6 +105,9 @@ class FakeCa:
 
     def enrollable_templates(self, config: str, requester: Requester) -> Sequence[CertificateTemplate]:
         return self.templates
+
+    def forecast(self, config: str, requester: Requester, request: bytes, attributes: RequestAttributes) -> Forecast:
+        raise NotSupported("this CA tells its mind about no request")
 
     # -- the CA ----------------------------------------------------------------------------------------------------
 
@@ -190,9 +194,16 @@ class FakeDoor:
         attributes: RequestAttributes = NO_ATTRIBUTES,
         flags: RequestFlags = RequestFlags.DETECT,
     ) -> Response:
+        self._ca.flags.append(flags)
         return self._ca.decide(self._requester, request, attributes)
 
-    async def retrieve(self, request_id: int | None = None, *, serial_number: str | None = None) -> Response:
+    async def retrieve(
+        self,
+        request_id: int | None = None,
+        *,
+        serial_number: str | None = None,
+        flags: RequestFlags = RequestFlags.DETECT,
+    ) -> Response:
         account, response = self._ca.rows.get(request_id or 0, ("", None))
         if response is None or account != self._requester.account:
             raise NoSuchRequest("There is no such request, or it was made by somebody else.")

@@ -82,8 +82,14 @@ class _Blocking:
     ) -> Response:
         return asyncio.run(self._door.submit(request, attributes, flags))
 
-    def retrieve(self, request_id: int | None = None, *, serial_number: str | None = None) -> Response:
-        return asyncio.run(self._door.retrieve(request_id, serial_number=serial_number))
+    def retrieve(
+        self,
+        request_id: int | None = None,
+        *,
+        serial_number: str | None = None,
+        flags: RequestFlags = RequestFlags.DETECT,
+    ) -> Response:
+        return asyncio.run(self._door.retrieve(request_id, serial_number=serial_number, flags=flags))
 
     def ca_property(self, prop: CaProperty, index: int = 0) -> PropertyValue:
         return asyncio.run(self._door.ca_property(prop, index))

@@ -8,8 +8,12 @@ from __future__ import annotations
 import base64
 import http.client
 import json
+import shutil
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Final, Protocol
 from urllib.parse import quote_plus
 
@@ -17,9 +21,12 @@ from certwright.adcs.request import Disposition, RequestAttributes, Response
 from certwright.pki import armor
 from certwright.server.composition import Installation
 from certwright.wire.certsrv.answers import Denied, Issued, Pending, decode_certificate, parse_outcome
+from certwright.wire.wstep import TokenResponse
 from tests.support.doors import Local
-from tests.support.installation import PASSWORD
+from tests.support.installation import OPERATOR, PASSWORD, People
+from tests.support.requests import rsa_key
 from tests.support.server import NETBIOS, RunningServer
+from tests.support.web_services import CERTIFICATE, NEGOTIATE, USER_NAME, Client, Identity, identity_of
 
 ISSUED: Final = "issued"
 PENDING: Final = "pending"
@@ -41,8 +48,11 @@ class Gate(Protocol):
 
     def submit(self, account: str, request: bytes, attributes: tuple[str, ...]) -> Outcome: ...
 
+    def close(self) -> None:
+        """Let go of what is open."""
 
-class Connector:
+
+class Connector(Gate):
     """`CertRequest` in a process of its own beside the server."""
 
     def __init__(self, server: RunningServer, installation: Installation) -> None:
@@ -98,7 +108,7 @@ class WebEnrollment:
         raise AssertionError(page)
 
 
-class CommandLine:
+class CommandLine(Gate):
     """`certwright request submit --as ACCOUNT`."""
 
     def __init__(self, server: RunningServer, installation: Installation) -> None:
@@ -128,6 +138,54 @@ class CommandLine:
         )
 
 
+class EnrollmentWebService:
+    """CES, logged on in one of its three ways; attributes go as the context."""
+
+    def __init__(self, how: str, server: RunningServer, installation: Installation) -> None:
+        self._how = how
+        self._server = server
+        self._installation = installation
+        self._folder = Path(tempfile.mkdtemp(prefix="certwright-identities-"))
+        self._clients: dict[str, Client] = {}
+        if how == NEGOTIATE:
+            admin = Local(installation).administer(People.CA_ADMINISTRATOR)
+            admin.set_configuration({"enrollment-ntlm": "on"})
+
+    def close(self) -> None:
+        for client in self._clients.values():
+            client.close()
+        shutil.rmtree(self._folder)
+
+    def _client(self, account: str) -> Client:
+        if account not in self._clients:
+            identity = self._identity(account) if self._how == CERTIFICATE else None
+            self._clients[account] = Client(self._server, self._how, account, identity=identity, folder=self._folder)
+        return self._clients[account]
+
+    def _identity(self, account: str) -> Identity:
+        """Also of the one that is disabled: from better days."""
+        directory = self._installation.directory_administration
+        if account == People.GONE:
+            directory.set_enabled(account, True, actor=OPERATOR)
+        try:
+            return identity_of(self._installation, account, rsa_key(2048, 7))
+        finally:
+            if account == People.GONE:
+                directory.set_enabled(account, False, actor=OPERATOR)
+
+    def submit(self, account: str, request: bytes, attributes: tuple[str, ...]) -> Outcome:
+        pairs = (line.partition(":") for line in attributes)
+        answer = self._client(account).enroll(request, *((name, value) for name, _, value in pairs))
+        if isinstance(answer, TokenResponse):
+            assert (answer.certificate == b"") == bool(answer.reference)
+            return Outcome(ISSUED if answer.certificate else PENDING, answer.request_id, answer.certificate or None)
+        if answer.detail is None:
+            assert answer.status in (401, 403, 429) or answer.code == "Sender", answer
+            return Outcome(NO_LOGON)
+        assert answer.detail.invalid_request
+        return Outcome(int(answer.detail.status), answer.detail.request_id)
+
+
 def _outcome(response: Response) -> Outcome:
     match response.disposition:
         case Disposition.ISSUED:
@@ -145,4 +203,7 @@ DOORS: Final[dict[str, Callable[[RunningServer, Installation], Gate]]] = {
     "CertRequest": Connector,
     "certsrv": WebEnrollment,
     "command line": CommandLine,
+    "CES, user name": partial(EnrollmentWebService, USER_NAME),
+    "CES, certificate": partial(EnrollmentWebService, CERTIFICATE),
+    "CES, NTLM": partial(EnrollmentWebService, NEGOTIATE),
 }

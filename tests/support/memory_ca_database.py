@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from operator import eq, ge, gt, le, lt
-from typing import Any
+from typing import Any, Self
 
 from certwright.adcs.errors import BadRequestState, CaUnreachable, HResult, InvalidArgument, NoSuchRequest
 from certwright.adcs.events import CaEvent
@@ -20,12 +20,15 @@ from certwright.ca.database import (
     CaCertificateRecord,
     CaRecord,
     CertificateRecord,
+    CertificateRequestRecord,
     CrlRecord,
     DuplicateSerial,
     RequestRecord,
     RequestState,
     RevokedEntry,
 )
+from certwright.pki.certificate import serial_hex
+from certwright.pki.crl import encode_entry
 
 _COMPARE: Mapping[Comparison, Callable[[Any, Any], bool]] = {
     Comparison.EQUAL: eq,
@@ -55,6 +58,8 @@ class _Rows:
     entries: dict[int, bytes] = field(default_factory=dict)
     extensions: dict[int, dict[str, tuple[bool, bytes]]] = field(default_factory=dict)
     crls: list[CrlRecord] = field(default_factory=list)
+    released: dict[int, datetime] = field(default_factory=dict)
+    certificate_request: CertificateRequestRecord | None = None
     events: list[CaEvent] = field(default_factory=list)
 
     def copy(self) -> _Rows:
@@ -67,6 +72,8 @@ class _Rows:
             dict(self.entries),
             {request_id: dict(added) for request_id, added in self.extensions.items()},
             list(self.crls),
+            dict(self.released),
+            self.certificate_request,
             list(self.events),
         )
 
@@ -87,6 +94,12 @@ class MemoryCaTransaction:
     def add_ca_certificate(self, record: CaCertificateRecord) -> None:
         certificates = tuple(sorted((*self.rows.ca.certificates, record), key=lambda certificate: certificate.index))
         self.rows.ca = replace(self.rows.ca, certificates=certificates, version=self.rows.ca.version + 1)
+
+    def set_parent(self, name: str) -> None:
+        self.rows.ca = replace(self.rows.ca, parent=name, version=self.rows.ca.version + 1)
+
+    def set_certificate_request(self, record: CertificateRequestRecord | None) -> None:
+        self.rows.certificate_request = record
 
     def next_request_id(self) -> int:
         self.rows.next_request_id += 1
@@ -172,6 +185,9 @@ class MemoryCaTransaction:
         if reason is not None and (effective is None or entry is None):
             raise ValueError("a revocation needs its effective date and its CRL entry")
         self.rows.entries.pop(request_id, None)
+        self.rows.released.pop(request_id, None)
+        if reason is None:
+            self.rows.released[request_id] = when
         if reason is not None and entry is not None:
             self.rows.entries[request_id] = entry
         self.rows.requests[request_id] = replace(
@@ -243,6 +259,14 @@ class MemoryCaDatabase:
             self._mine.transaction = None
             self._lock.release()
 
+    @contextmanager
+    def transaction_with(self, other: Self) -> Iterator[tuple[MemoryCaTransaction, MemoryCaTransaction]]:
+        with self.transaction() as mine, other.transaction() as theirs:
+            yield mine, theirs
+
+    def certificate_request(self) -> CertificateRequestRecord | None:
+        return self._seen().certificate_request
+
     def _seen(self) -> _Rows:
         """What a reader sees: inside a transaction of this thread, its changes too."""
         transaction: MemoryCaTransaction | None = getattr(self._mine, "transaction", None)
@@ -289,15 +313,42 @@ class MemoryCaDatabase:
                 found.append(RevokedEntry(int(certificate.serial_number, 16), effective, reason, entry))
         return iter(found)
 
+    def revoked_since(self, since: datetime, *, key_index: int, now: datetime) -> Iterator[RevokedEntry]:
+        rows = self._seen()
+        since, found = since.replace(microsecond=0), []
+        for entry in self.revoked(key_index=key_index, now=now):
+            row = self.request_by_serial(serial_hex(entry.serial_number))
+            assert row
+            assert row.certificate
+            assert row.certificate.revoked_when
+            if max(row.certificate.revoked_when, entry.revoked_effective) >= since:
+                found.append(entry)
+        for request_id, released in rows.released.items():
+            certificate = rows.requests[request_id].certificate
+            assert certificate is not None
+            if certificate.ca_key_index == key_index and released >= since:
+                serial, reason = int(certificate.serial_number, 16), RevocationReason.REMOVE_FROM_CRL
+                found.append(RevokedEntry(serial, released, reason, encode_entry(serial, released, int(reason))))
+        return iter(found)
+
+    def unexpired_bases(self, key_index: int, now: datetime) -> Sequence[CrlRecord]:
+        return [
+            replace(crl, der=b"")
+            for crl in self._seen().crls
+            if crl.key_index == key_index and not crl.min_base and crl.next_update > now
+        ]
+
     def latest_crl(self, key_index: int, *, delta: bool = False) -> CrlRecord | None:
         crls = [crl for crl in self._seen().crls if crl.key_index == key_index and bool(crl.min_base) is delta]
         return max(crls, key=lambda crl: crl.number, default=None)
 
-    def mark_crl_published(self, number: int, key_index: int, *, when: datetime | None, error: str) -> None:
+    def mark_crl_published(
+        self, number: int, key_index: int, *, delta: bool = False, when: datetime | None, error: str
+    ) -> None:
         rows = self._seen()
         rows.crls = [
             replace(crl, published_when=when, publish_error=error)
-            if (crl.number, crl.key_index) == (number, key_index)
+            if (crl.number, crl.key_index, bool(crl.min_base)) == (number, key_index, delta)
             else crl
             for crl in rows.crls
         ]
@@ -379,6 +430,7 @@ def _crl_columns(crl: CrlRecord) -> dict[str, Any]:
         "next_update": crl.next_update,
         "next_publish": crl.next_publish,
         "entry_count": crl.entry_count,
+        "size": len(crl.der),
         "published_when": crl.published_when,
         "publish_error": crl.publish_error,
     }
@@ -394,6 +446,12 @@ def _fits(row: Mapping[str, Any], restriction: Restriction) -> bool:
         wanted = digits.zfill(len(digits) + len(digits) % 2)
     if isinstance(value, int) and isinstance(wanted, str) and restriction.column != "disposition":
         wanted = int(wanted, 0)
+    if restriction.comparison is Comparison.CONTAINS:
+        wanted = restriction.value  # of a serial number, part of its digits
+        if not isinstance(value, str) or restriction.column in ("disposition", "revoked_reason"):
+            raise InvalidArgument(f"{restriction.column} is no text")
+        text = str(wanted).replace(" ", "").replace(":", "") if restriction.column == "serial_number" else str(wanted)
+        return text.lower() in value.lower()
     compare = _COMPARE[restriction.comparison]
     return compare(_comparable(restriction.column, value), _comparable(restriction.column, wanted))
 

@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from certwright.adcs.errors import AccessDenied, CaUnreachable, HResult, NoSuchRequest, NotSupported
+from certwright.adcs.interfaces import Forecast
 from certwright.adcs.properties import CaProperty, PropertyValue
 from certwright.adcs.request import NO_ATTRIBUTES, Disposition, RequestAttributes, RequestFlags, Response
 from certwright.adcs.roles import RevocationReason
@@ -199,7 +200,13 @@ class ScriptedDoor:
             raise Killed
         return ca.response(request_id)
 
-    def retrieve(self, request_id: int | None = None, *, serial_number: str | None = None) -> Response:
+    def retrieve(
+        self,
+        request_id: int | None = None,
+        *,
+        serial_number: str | None = None,
+        flags: RequestFlags = RequestFlags.DETECT,
+    ) -> Response:
         if self._ca.down:
             raise CaUnreachable(f"{self._hostname} does not answer.")
         self._ca.retrievals += 1
@@ -240,6 +247,9 @@ class ScriptedReach:
         if self.cas[service.hostname].down:
             return [ProbeStep(Step.TCP, Outcome.FAILED, "nobody listens", "start the server")]
         return [ProbeStep(Step.TCP, Outcome.OK, "port 443 takes connections")]
+
+    def forecast(self, service: Service, credential: ServiceCredential, request: bytes, template: str) -> Forecast:
+        raise NotSupported("This CA does not tell.")
 
     def find_lost(
         self,

@@ -6,14 +6,15 @@ method takes it again. A decision is a `Response`; a failure before a request ID
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum, IntFlag
 from typing import Protocol
 
+from certwright.adcs.errors import HResult
 from certwright.adcs.properties import CaProperty, PropertyValue
-from certwright.adcs.request import NO_ATTRIBUTES, RequestAttributes, RequestFlags, Response
+from certwright.adcs.request import NO_ATTRIBUTES, Disposition, RequestAttributes, RequestFlags, Response
 from certwright.adcs.roles import RevocationReason
 
 Row = Mapping[str, object]
@@ -34,8 +35,18 @@ class CertRequest(Protocol):
     ) -> Response:
         """Hand in a request (DER) and get the decision, durable before it is returned."""
 
-    def retrieve(self, request_id: int | None = None, *, serial_number: str | None = None) -> Response:
-        """Ask for an earlier request. Raises `NoSuchRequest` for unknown ones and other people's."""
+    def retrieve(
+        self,
+        request_id: int | None = None,
+        *,
+        serial_number: str | None = None,
+        flags: RequestFlags = RequestFlags.DETECT,
+    ) -> Response:
+        """Ask for an earlier request. Raises `NoSuchRequest` for unknown ones and other people's.
+
+        `flags` say what the answer shall carry, as at `submit`; a connector that cannot give a full response leaves
+        it out.
+        """
 
     def ca_property(self, prop: CaProperty, index: int = 0) -> PropertyValue:
         """Read a CA property."""
@@ -54,7 +65,13 @@ class AsyncCertRequest(Protocol):
         flags: RequestFlags = RequestFlags.DETECT,
     ) -> Response: ...
 
-    async def retrieve(self, request_id: int | None = None, *, serial_number: str | None = None) -> Response: ...
+    async def retrieve(
+        self,
+        request_id: int | None = None,
+        *,
+        serial_number: str | None = None,
+        flags: RequestFlags = RequestFlags.DETECT,
+    ) -> Response: ...
 
     async def ca_property(self, prop: CaProperty, index: int = 0) -> PropertyValue: ...
 
@@ -77,13 +94,14 @@ class Table(Enum):
 
 
 class Comparison(Enum):
-    """Restriction operators. [MS-CSRA] 2.2.1.5."""
+    """Restriction operators. [MS-CSRA] 2.2.1.5; `CONTAINS` is ours, for text, and case does not count in it."""
 
     EQUAL = "="
     LESS = "<"
     LESS_OR_EQUAL = "<="
     GREATER_OR_EQUAL = ">="
     GREATER = ">"
+    CONTAINS = "~"
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +147,26 @@ class Preview:
     would_issue: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What a CA would decide on a request that were submitted now. Nothing is recorded, and nothing is promised."""
+
+    disposition: Disposition  # issued, under submission, denied; error where nobody can read the request
+    status: HResult
+    message: str  # one sentence, as the disposition message would say it
+    checks: tuple[Check, ...] = ()
+    fields: tuple[PreviewField, ...] = ()  # of the certificate, where one would be issued now or after approval
+
+
+@dataclass(frozen=True, slots=True)
+class SettingDescription:
+    """What a setting of a CA is about, for people."""
+
+    key: str
+    default: str
+    meaning: str  # one or two sentences
+
+
 class CertAdmin(Protocol):
     """One CA, administered as one officer. Rights are checked inside the CA, for every call."""
 
@@ -166,5 +204,14 @@ class CertAdmin(Protocol):
     def configuration(self) -> Mapping[str, str]:
         """The CA's settings as text. [MS-CSRA] 3.1.4.2.10 (GetConfigEntry)."""
 
-    def set_configuration(self, changes: Mapping[str, str]) -> None:
-        """Change settings, all or none. [MS-CSRA] 3.1.4.2.11 (SetConfigEntry)."""
+    def describe_settings(self) -> Sequence[SettingDescription]:
+        """Every setting there is, whoever asks."""
+
+    def set_configuration(
+        self, changes: Mapping[str, str], *, override: Collection[str] = (), reason: str = ""
+    ) -> None:
+        """Change settings, all or none. [MS-CSRA] 3.1.4.2.11 (SetConfigEntry).
+
+        What would open a known escalation is refused unless `override` has its number, such as ESC8, and `reason`
+        says why; both stand in the audit trail.
+        """

@@ -36,6 +36,7 @@ class AuthMethod(Enum):
     KERBEROS = "Kerberos"
     NTLM = "NTLM"
     BASIC = "Basic"
+    USER_NAME = "UserName"  # user name and password in a message, WS-Security
     CLIENT_CERTIFICATE = "Certificate"
     LOCAL = "Local"  # an operator with access to the home folder, or one of our own services
 

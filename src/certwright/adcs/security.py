@@ -25,7 +25,7 @@ WRITE_OWNER: Final = 0x80000
 GENERIC_ALL: Final = 0x10000000
 GENERIC_WRITE: Final = 0x40000000
 
-_DIRECTORY_ALL: Final = 0x000F01FF
+DIRECTORY_ALL: Final = 0x000F01FF
 """What GENERIC_ALL means on an object of the directory. [MS-ADTS] 5.1.3.2."""
 
 _CA_ALL: Final = 0x000F0000 | int(
@@ -157,7 +157,7 @@ class SecurityDescriptor:
             answer = self._remember(("", sids), self.granted_access(sids, _CA_ALL) & _CA_MASK)
         return CaAccess(answer)
 
-    def granted_access(self, sids: frozenset[Sid], generic_all: int = _DIRECTORY_ALL) -> int:
+    def granted_access(self, sids: frozenset[Sid], generic_all: int = DIRECTORY_ALL) -> int:
         """The mask granted to these SIDs on the object as a whole. [MS-DTYP] 2.5.3.2.
 
         `generic_all` is what GENERIC_ALL means on this kind of object. Entries about one property or right do not
@@ -173,7 +173,7 @@ class SecurityDescriptor:
         return granted
 
     def _walk_right(self, guid: str, sids: frozenset[Sid]) -> bool:
-        for ace, mask in self._deciding(_DIRECTORY_ALL):
+        for ace, mask in self._deciding(DIRECTORY_ALL):
             if ace.sid in sids and mask & CONTROL_ACCESS and (not ace.names_object_type or ace.object_type == guid):
                 return ace.type not in _DENYING
         return False
@@ -214,7 +214,7 @@ class SecurityDescriptor:
 
         For display and for warnings: an entry about a single property counts, a denying one takes nothing away.
         """
-        writers = {ace.sid for ace, mask in self._deciding(_DIRECTORY_ALL) if mask & _WRITING and _allows(ace)}
+        writers = {ace.sid for ace, mask in self._deciding(DIRECTORY_ALL) if mask & _WRITING and _allows(ace)}
         return frozenset(writers | {self.owner} if self.owner is not None else writers)
 
     def _named(self) -> Iterable[Sid]:
@@ -240,7 +240,7 @@ class SecurityDescriptor:
         kept: list[Ace] = []
         for ace in self._entries:
             blanket = not ace.names_object_type
-            mask = _expanded(ace.mask, _DIRECTORY_ALL)
+            mask = _expanded(ace.mask, DIRECTORY_ALL)
             if (
                 ace.sid != sid
                 or not _allows(ace)
@@ -281,13 +281,16 @@ class SecurityDescriptor:
         kept[plain] = replace(kept[plain], mask=kept[plain].mask | mask)
         return self._with_entries(kept)
 
-    def revoke_access(self, mask: int, sid: Sid) -> SecurityDescriptor:
-        """Take the bits of `mask` from `sid`: no entry for it allows them afterwards."""
+    def revoke_access(self, mask: int, sid: Sid, generic_all: int = _CA_ALL) -> SecurityDescriptor:
+        """Take the bits of `mask` from `sid`: no entry for it allows them afterwards.
+
+        `generic_all` is what GENERIC_ALL means on this kind of object.
+        """
         sid = canonical_sid(sid)
         kept: list[Ace] = []
         for ace in self._entries:
-            if ace.sid == sid and _allows(ace) and _expanded(ace.mask, _CA_ALL) & mask:
-                if left := _expanded(ace.mask, _CA_ALL) & ~mask:
+            if ace.sid == sid and _allows(ace) and _expanded(ace.mask, generic_all) & mask:
+                if left := _expanded(ace.mask, generic_all) & ~mask:
                     kept.append(replace(ace, mask=left))
             else:
                 kept.append(ace)

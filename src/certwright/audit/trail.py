@@ -186,6 +186,25 @@ class AuditTrail:
                     for row in connection.stream(sql, params):
                         yield _record(name, row)
 
+    def newer(self, ca: str, event: int, after: int | None) -> tuple[int, Sequence[AuditRecord]]:
+        """Events of one kind in a CA's chain behind `after`, and the number to go on from; None only gives that.
+
+        Sequence numbers rise in the order of the commits, so nothing comes later with a smaller one.
+        """
+        with self._database.read() as connection:
+            chain = connection.one("SELECT id, sequence FROM audit_chain WHERE name = ?", (_printable(ca),))
+            if chain is None:
+                return 0, ()
+            chain_id, head = chain
+            if after is None or head <= after:
+                return head, ()
+            base = chain_id << _SEQUENCE_BITS
+            rows = connection.many(
+                f"SELECT {_COLUMNS} FROM audit_event WHERE id > ? AND id <= ? AND event = ? ORDER BY id",  # noqa: S608
+                (base | after, base | head, event),
+            )
+        return head, [_record(ca, row) for row in rows]
+
     @staticmethod
     def _of_chain(
         connection: Connection,

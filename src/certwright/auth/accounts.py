@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
-from certwright.auth.mechanism import Refused
+from certwright.auth.lookups import Lookups
+from certwright.auth.mechanism import Overloaded, Refused
 from certwright.auth.throttle import Throttle
-from certwright.directory.base import LogonDirectory, LogonRefused, Principal, PrincipalKind
+from certwright.directory.base import LogonDirectory, LogonFailure, LogonRefused, Principal, PrincipalKind
 
 MAX_NAME: Final = 256
 """Longest account or domain name looked up, in characters: what sAMAccountName and DNS allow."""
@@ -29,8 +30,8 @@ _GUEST: Final = "-501"  # RID of the Guest account, [MS-DTYP] 2.4.2.4
 _T = TypeVar("_T")
 
 
-class Overloaded(Exception):
-    """So many passwords wait to be checked that no more are taken."""
+class WrongProof(Refused):
+    """Whoever checked it says that the client does not know the password, or may not log on: counted as a guess."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +44,19 @@ class _Account:
 
 
 class Accounts:
-    """The accounts of one directory, for one process."""
+    """The accounts of one directory, for one process.
 
-    def __init__(self, directory: LogonDirectory, throttle: Throttle, pool: Executor) -> None:
+    Args:
+        lookups: where look-ups in the directory are made that may block; none where they never do.
+    """
+
+    def __init__(
+        self, directory: LogonDirectory, throttle: Throttle, pool: Executor, lookups: Lookups | None = None
+    ) -> None:
         self._directory = directory
         self._throttle = throttle
         self._pool = pool
+        self._lookups = lookups
         self._slots = asyncio.Semaphore(MAX_CHECKS)
         self._waiting = 0
 
@@ -66,7 +74,7 @@ class Accounts:
         self._require_patience(account, peer)
         try:
             principal, nt_hash = self._directory.nt_hash(account.lookup)
-            reason = _why_unfit(principal)
+            reason = why_unfit(principal)
         except LogonRefused as refused:
             principal, nt_hash, reason = None, secrets.token_bytes(16), refused.reason.value
         proved = proves(nt_hash)  # for nobody's hash too, so that the time taken does not tell who exists
@@ -74,6 +82,29 @@ class Accounts:
             self._throttle.failed(account.key, peer)
             raise Refused(reason or "wrong password", account.spelled)
         return principal
+
+    async def prove_elsewhere(
+        self, domain: str, user: str, peer: str, prove: Callable[[], Awaitable[bytes]]
+    ) -> tuple[Principal, bytes]:
+        """The account and what `prove` returns, if somebody else who knows the password says that the proof is right.
+
+        Raises:
+            Refused: it is not, the directory does not know the account, or too many attempts failed.
+            AdcsError: the directory does not answer.
+        """
+        account, principal = await self._look_up(domain, user)
+        self._require_patience(account, peer)
+        try:
+            proof = await prove()  # for nobody's name too, as in `prove_nt_hash`
+            reason = "unknown account" if principal is None else why_unfit(principal)
+        except WrongProof as wrong:
+            proof, reason = b"", wrong.reason
+        except Refused as refused:
+            raise Refused(refused.reason, account.spelled) from refused
+        if principal is None or reason:
+            self._throttle.failed(account.key, peer)
+            raise Refused(reason, account.spelled)
+        return principal, proof
 
     def note_success(self, principal: Principal, peer: str) -> None:
         """Say that a logon is complete: forget the account's failures from this address.
@@ -89,6 +120,8 @@ class Accounts:
             Refused: it is wrong, there is no such account, or too many attempts failed.
             Overloaded: too many wait already.
         """
+        if self._lookups is not None:
+            return await self._in_pool(lambda: self._check(self._find(domain, user), password, peer))
         account = self._find(domain, user)
         self._require_patience(account, peer)
         return await self._in_pool(lambda: self._check(account, password, peer))
@@ -105,7 +138,7 @@ class Accounts:
         self._require_patience(account, peer)  # others may have failed while this one waited
         try:
             principal = self._directory.verify_password(account.lookup, password)
-            reason = _why_unfit(principal)
+            reason = why_unfit(principal)
         except LogonRefused as refused:
             self._throttle.failed(account.key, peer)
             raise Refused(refused.reason.value, account.spelled) from None
@@ -131,6 +164,13 @@ class Accounts:
             raise
         work.add_done_callback(lambda _: self._slots.release())
         return await asyncio.shield(work)
+
+    async def _look_up(self, domain: str, user: str) -> tuple[_Account, Principal | None]:
+        def look_up() -> tuple[_Account, Principal | None]:
+            account = self._find(domain, user)
+            return account, self._directory.principal(account.lookup)
+
+        return look_up() if self._lookups is None else await self._lookups.run(look_up)
 
     def _find(self, domain: str, user: str) -> _Account:
         """The account a client's two names mean; one that is not there gets a name nobody has.
@@ -159,10 +199,12 @@ class Accounts:
             raise Refused("too many failed attempts: not checked", account.spelled, retry_after=wait)
 
 
-def _why_unfit(principal: Principal) -> str:
+def why_unfit(principal: Principal) -> str:
     """Why an account that proved itself may not log on all the same; empty when it may."""
     if principal.kind is PrincipalKind.GROUP:
         return "a group cannot log on"
     if principal.sid.endswith(_GUEST):
         return "Guest cannot log on"
-    return "" if principal.enabled else "account disabled"
+    if principal.enabled:
+        return ""
+    return (principal.obstacle or LogonFailure.DISABLED).value

@@ -14,6 +14,7 @@ import binascii
 import hmac
 import math
 import secrets
+import time
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
@@ -22,15 +23,19 @@ from typing import Final
 
 import structlog
 
-from certwright.adcs.requester import AuthMethod, Requester
+from certwright.adcs.errors import AdcsError
+from certwright.adcs.requester import AuthMethod, Requester, Sid
 from certwright.auth import basic
-from certwright.auth.accounts import Accounts, Overloaded
+from certwright.auth.accounts import Accounts
 from certwright.auth.connection import Connection
-from certwright.auth.mechanism import Continue, Established, Mechanism, Refused
-from certwright.auth.ntlm import NtlmAcceptor
+from certwright.auth.domain import DomainLogons
+from certwright.auth.kerberos import KerberosAcceptor
+from certwright.auth.mechanism import Continue, Established, Mechanism, Overloaded, Refused
+from certwright.auth.ntlm import NtlmAcceptor, NtlmVerifier, OwnHashes
 from certwright.auth.policy import AuthenticationPolicy, Binding, Scheme
 from certwright.auth.spnego import Mechanisms, Negotiation
 from certwright.auth.throttle import Throttle
+from certwright.auth.winbind import WinbindVerifier
 from certwright.directory.base import LogonDirectory, Principal
 from certwright.pki import oids
 from certwright.wire import ntlm, spnego
@@ -43,6 +48,10 @@ MAX_AUTHORIZATION: Final = 64 * 1024
 """Longest header value taken, in bytes."""
 BUSY_RETRY: Final = 2
 """Seconds after which a client that met an overload may come again."""
+
+REVIEW_SECONDS: Final = 2.0
+"""How old the picture of a connection's account may be where asking the directory may block. The CA asks again for
+every request it decides on."""
 
 Headers = tuple[tuple[bytes, bytes], ...]
 
@@ -83,20 +92,23 @@ class _Handshake:
 
 @dataclass(slots=True, eq=False)
 class _Session:
-    """Whose connection it is, and under which conditions it became theirs."""
+    """Whose connection it is, and under which conditions it became theirs. No scheme: by the client's certificate."""
 
-    scheme: Scheme
+    scheme: Scheme | None
     method: AuthMethod
     binding: Binding
     principal: Principal
     policy: AuthenticationPolicy
     answer: Authenticated
     header: bytes | None = field(default=None, repr=False)  # keyed digest of the Basic header that was checked
+    groups: frozenset[Sid] | None = None  # where the proof itself says them
+    ends: float = math.inf  # monotonic, as the proof does
+    reviewed: float = field(default_factory=time.monotonic)
 
     def may_stand(self, policy: AuthenticationPolicy) -> bool:
         """Whether the administrator's present choice would let this authentication happen."""
         return (
-            self.scheme in policy.schemes
+            (self.scheme is None or self.scheme in policy.schemes)
             and (self.method is not AuthMethod.NTLM or Scheme.NTLM in policy.schemes)
             and policy.admits(self.binding)
         )
@@ -115,6 +127,7 @@ class HttpAuthenticator:
         local_names: every name and address a client may call this server by; NTLM clients name the one they believe
             to talk to, and another one is refused (`auth.channel_binding`).
         clock: the time of day, for NTLM challenges.
+        domain: how accounts of a domain log on; None where the directory is ours alone and never blocks.
     """
 
     def __init__(
@@ -125,10 +138,13 @@ class HttpAuthenticator:
         pool: Executor,
         local_names: Callable[[], frozenset[str]],
         clock: Callable[[], datetime] = _now,
+        domain: DomainLogons | None = None,
     ) -> None:
         self._directory = directory
         self._policy = policy
-        self._accounts = Accounts(directory, throttle, pool)
+        self._throttle = throttle
+        self._domain = domain
+        self._accounts = Accounts(directory, throttle, pool, None if domain is None else domain.lookups)
         self._local_names = local_names
         self._clock = clock
         self._digest_key = secrets.token_bytes(32)
@@ -137,14 +153,18 @@ class HttpAuthenticator:
         """Who sends this request, `authorization` being its header's value. Never raises for what a client sends."""
         session = connection.auth
         if type(session) is _Session and (authorization is None or self._is_same(authorization, session)):
-            answer = self._resume(session, connection)
+            if self._domain is None:
+                answer = self._resume(session, connection)
+            else:
+                answer = await self._review(session, connection, self._domain)
             if answer is not None:
                 return answer
         if not connection.tls:
             connection.auth = None
             return Challenge(403, (), "This page needs TLS: use its https address.")
         policy = self._policy()
-        if authorization is None:
+        by_certificate = self._domain is not None and self._domain.takes_certificate_of(connection)
+        if authorization is None and not by_certificate:
             connection.auth = None
             return self._challenge(policy, connection)
         return await self._attempt(authorization, connection, policy)
@@ -157,20 +177,49 @@ class HttpAuthenticator:
 
     def _resume(self, session: _Session, connection: Connection) -> Authenticated | None:
         """The connection's requester with today's groups; None when account or policy no longer allow it."""
+        if not self._stands(session, connection):
+            return None
+        return self._renew(session, connection, self._directory.principal(session.principal.sid))
+
+    async def _review(self, session: _Session, connection: Connection, domain: DomainLogons) -> Authenticated | None:
+        """The same where asking the directory may block. One that does not answer leaves the account as it was."""
+        if not self._stands(session, connection):
+            return None
+        now = time.monotonic()
+        if now - session.reviewed < REVIEW_SECONDS:
+            return session.answer
+        sid = session.principal.sid
+        try:
+            principal = await domain.lookups.run(lambda: self._directory.principal(sid))
+        except (AdcsError, Overloaded) as error:
+            log.warning("account_not_reviewed", account=session.principal.account, reason=str(error))
+            return session.answer
+        if connection.auth is not session:  # closed, or used otherwise meanwhile
+            return None
+        session.reviewed = now
+        return self._renew(session, connection, principal)
+
+    def _stands(self, session: _Session, connection: Connection) -> bool:
+        """Whether the present policy would let the authentication happen, and its proof has not come to its end."""
         policy = self._policy()
         if policy is not session.policy:
             if not session.may_stand(policy):
                 self._forget(connection, session, "the authentication policy changed")
-                return None
+                return False
             session.policy = policy
-        principal = self._directory.principal(session.principal.sid)
+        if session.ends is not math.inf and time.monotonic() >= session.ends:
+            self._forget(connection, session, "the ticket or certificate has come to its end")
+            return False
+        return True
+
+    def _renew(self, session: _Session, connection: Connection, principal: Principal | None) -> Authenticated | None:
         if principal is session.principal:
             return session.answer
         if principal is None or not principal.enabled:
             self._forget(connection, session, "account disabled or gone")
             return None
         session.principal = principal
-        session.answer = Authenticated(_requester(principal, session.method, connection))
+        session.answer = Authenticated(_requester(principal, session.method, connection, session.groups))
         return session.answer
 
     def _forget(self, connection: Connection, session: _Session, reason: str) -> None:
@@ -187,20 +236,26 @@ class HttpAuthenticator:
     # -- an attempt
 
     async def _attempt(
-        self, authorization: bytes, connection: Connection, policy: AuthenticationPolicy
+        self, authorization: bytes | None, connection: Connection, policy: AuthenticationPolicy
     ) -> Authenticated | Challenge:
-        """One header, checked. Meanwhile the connection holds our ticket: what comes between ends the attempt."""
+        """One header, or without one the client's certificate, checked.
+
+        Meanwhile the connection holds our ticket: what comes between ends the attempt.
+        """
         before, ticket = connection.auth, object()
         connection.auth = ticket
         scheme: Scheme | None = None
         state: _Handshake | _Session | None = None
         try:
-            scheme, data = _split(authorization)
-            if scheme not in self._offered(policy, connection):
+            scheme, data = (None, b"") if authorization is None else _split(authorization)
+            if scheme is not None and scheme not in self._offered(policy, connection):
                 raise Refused("the scheme is not offered")
-            if scheme is Scheme.BASIC:
-                state = await self._check_basic(data, authorization, connection, policy)
+            if authorization is None or scheme is None:
+                state = await self._check_certificate(connection, policy)
                 answer: Authenticated | Challenge = state.answer
+            elif scheme is Scheme.BASIC:
+                state = await self._check_basic(data, authorization, connection, policy)
+                answer = state.answer
             else:
                 handshake = before if type(before) is _Handshake and before.scheme is scheme else None
                 state, answer = await self._step(scheme, data, handshake, connection, policy)
@@ -211,9 +266,13 @@ class HttpAuthenticator:
             answer = self._refuse(refused, scheme, connection, policy)
         except Overloaded:
             state = None
-            log.warning("logon_postponed", reason="too many passwords wait to be checked", peer=connection.peer)
+            log.warning("logon_postponed", reason="too many logons wait to be checked", peer=connection.peer)
             answer = Challenge(503, _retry(BUSY_RETRY), "The server is busy. Try again.", BUSY_RETRY)
-        except Exception:  # a directory that cannot be reached, or a fault of ours: not the client's password
+        except AdcsError as error:  # the directory cannot be reached: not the client's fault
+            state = None
+            log.error("logon_not_checked", reason=error.message, peer=connection.peer, connection=connection.id)
+            answer = Challenge(503, _retry(BUSY_RETRY), "The logon could not be checked. Try again.", BUSY_RETRY)
+        except Exception:  # a fault of ours: not the client's password
             state = None
             log.exception("logon_failed", peer=connection.peer, connection=connection.id)
             answer = Challenge(503, _retry(BUSY_RETRY), "The logon could not be checked. Try again.", BUSY_RETRY)
@@ -225,7 +284,7 @@ class HttpAuthenticator:
                 "logon_accepted",
                 account=state.principal.account,
                 method=state.method.value,
-                scheme=state.scheme.value,
+                scheme=state.scheme.value if state.scheme else None,
                 binding=state.binding.value,
                 peer=connection.peer,
                 connection=connection.id,
@@ -246,6 +305,24 @@ class HttpAuthenticator:
             policy,
             answer,
             self._digest(authorization),
+        )
+
+    async def _check_certificate(self, connection: Connection, policy: AuthenticationPolicy) -> _Session:
+        """TLS has proved that the client holds the key: nothing can be relayed, and no binding is asked for."""
+        domain, certificate = self._domain, connection.peer_certificate
+        if domain is None or domain.certificates is None or certificate is None:
+            raise Refused("no client certificate is expected")
+        mapper = domain.certificates
+        principal, lifetime = await domain.lookups.run(lambda: mapper.map(certificate))
+        answer = Authenticated(_requester(principal, AuthMethod.CLIENT_CERTIFICATE, connection))
+        return _Session(
+            None,
+            AuthMethod.CLIENT_CERTIFICATE,
+            Binding.NOT_NEEDED,
+            principal,
+            policy,
+            answer,
+            ends=time.monotonic() + lifetime,
         )
 
     async def _step(
@@ -274,8 +351,17 @@ class HttpAuthenticator:
     def _establish(
         self, scheme: Scheme, result: Established, connection: Connection, policy: AuthenticationPolicy
     ) -> tuple[_Session, Authenticated]:
-        requester = _requester(result.principal, result.method, connection)
-        session = _Session(scheme, result.method, result.binding, result.principal, policy, Authenticated(requester))
+        requester = _requester(result.principal, result.method, connection, result.groups)
+        session = _Session(
+            scheme,
+            result.method,
+            result.binding,
+            result.principal,
+            policy,
+            Authenticated(requester),
+            groups=result.groups,
+            ends=math.inf if result.lifetime is None else time.monotonic() + result.lifetime,
+        )
         if result.token is None:
             return session, session.answer
         return session, Authenticated(requester, ((_AUTHENTICATE, _encode(scheme, result.token)),))
@@ -283,22 +369,39 @@ class HttpAuthenticator:
     # -- what is on offer
 
     def _mechanisms(self, connection: Connection, policy: AuthenticationPolicy) -> Mechanisms:
-        """What Negotiate may choose from on this connection. Kerberos takes its place here."""
-        if Scheme.NTLM not in policy.schemes:
-            return {}
-        return {oids.NTLM: lambda: NtlmAcceptor(self._accounts, connection, policy, self._local_names(), self._clock)}
+        """What Negotiate may choose from on this connection.
+
+        Windows offers Kerberos under two numbers, and its token fits both ([MS-SPNG] 3.1.5.2, appendix A).
+        """
+        mechanisms: dict[str, Callable[[], Mechanism]] = {}
+        if self._domain is not None and self._domain.has_kerberos:
+            mechanisms[oids.KERBEROS] = mechanisms[oids.MS_KERBEROS] = lambda: self._kerberos(connection, policy)
+        if Scheme.NTLM in policy.schemes and (self._domain is None or self._domain.has_ntlm):
+            mechanisms[oids.NTLM] = lambda: self._ntlm(connection, policy)
+        return mechanisms
+
+    def _kerberos(self, connection: Connection, policy: AuthenticationPolicy) -> Mechanism:
+        domain = self._domain
+        assert domain is not None
+        assert domain.tickets is not None
+        return KerberosAcceptor(domain.tickets, self._directory, self._throttle, domain.lookups, connection, policy)
+
+    def _ntlm(self, connection: Connection, policy: AuthenticationPolicy) -> Mechanism:
+        names = self._local_names()
+        verifier: NtlmVerifier = OwnHashes(self._accounts, names)
+        if self._domain is not None and self._domain.winbind is not None:
+            verifier = WinbindVerifier(self._domain.winbind, self._accounts, verifier)
+        return NtlmAcceptor(verifier, self._accounts, connection, policy, names, self._clock)
 
     def _mechanism(self, scheme: Scheme, connection: Connection, policy: AuthenticationPolicy) -> Mechanism:
         mechanisms = self._mechanisms(connection, policy)
         return Negotiation(mechanisms) if scheme is Scheme.NEGOTIATE else mechanisms[oids.NTLM]()
 
     def _offered(self, policy: AuthenticationPolicy, connection: Connection) -> list[Scheme]:
-        """Schemes in the order of the enumeration; Negotiate only while it has a mechanism."""
-        return [
-            scheme
-            for scheme in Scheme
-            if scheme in policy.schemes and (scheme is not Scheme.NEGOTIATE or self._mechanisms(connection, policy))
-        ]
+        """Schemes in the order of the enumeration; each only while it has a mechanism."""
+        mechanisms = self._mechanisms(connection, policy)
+        has = {Scheme.NEGOTIATE: bool(mechanisms), Scheme.NTLM: oids.NTLM in mechanisms, Scheme.BASIC: True}
+        return [scheme for scheme in Scheme if scheme in policy.schemes and has[scheme]]
 
     def _challenge(self, policy: AuthenticationPolicy, connection: Connection) -> Challenge:
         realm = policy.realm or self._directory.domain.dns_name
@@ -329,8 +432,11 @@ class HttpAuthenticator:
         return hmac.digest(self._digest_key, authorization, "sha256")
 
 
-def _requester(principal: Principal, method: AuthMethod, connection: Connection) -> Requester:
-    return Requester(principal.account, principal.sid, principal.groups, method, origin=connection.peer)
+def _requester(
+    principal: Principal, method: AuthMethod, connection: Connection, groups: frozenset[Sid] | None = None
+) -> Requester:
+    held = principal.groups if groups is None else groups
+    return Requester(principal.account, principal.sid, held, method, origin=connection.peer)
 
 
 def _split(authorization: bytes) -> tuple[Scheme, bytes]:

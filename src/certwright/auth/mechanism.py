@@ -1,6 +1,6 @@
 """What a security mechanism is to the rest of this room: tokens in, tokens out, at last a principal. RFC 2743 1.2.
 
-NTLM is one (`auth.ntlm`); Kerberos will be another. `auth.spnego` chooses between them by OID.
+NTLM is one (`auth.ntlm`), Kerberos another (`auth.kerberos`). `auth.spnego` chooses between them by OID.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from certwright.adcs.requester import AuthMethod
+from certwright.adcs.requester import AuthMethod, Sid
 from certwright.auth.policy import Binding
 from certwright.directory.base import Principal
 
@@ -29,6 +29,10 @@ class Refused(Exception):
         self.retry_after = retry_after
 
 
+class Overloaded(Exception):
+    """So much waits to be checked already that no more is taken."""
+
+
 class Integrity(Protocol):
     """Message signatures with the keys of an established context: GSS_GetMIC and GSS_VerifyMIC."""
 
@@ -46,13 +50,19 @@ class Continue:
 
 @dataclass(frozen=True, slots=True)
 class Established:
-    """The client is `principal`; `token`, where there is one, proves us to the client."""
+    """The client is `principal`; `token`, where there is one, proves us to the client.
+
+    `groups` are those the proof itself says, and hold instead of the directory's; `lifetime` is how many seconds the
+    proof is good for, where it ends.
+    """
 
     principal: Principal
     method: AuthMethod
     binding: Binding
     integrity: Integrity | None = None
     token: bytes | None = None
+    groups: frozenset[Sid] | None = None
+    lifetime: float | None = None
 
 
 class Mechanism(Protocol):

@@ -1,5 +1,8 @@
 """NTLM, the server's side: a challenge, then the proof. [MS-NLMP] 3.2.5.1, 3.3.2, 3.4; computed here, byte for byte.
 
+Who knows the password checks the proof: `OwnHashes` with the NT hashes of our own directory, `auth.winbind` by asking
+the domain. All else is checked here for both.
+
 NTLM version 2 only. Version 1, LM, anonymous and guest logons are refused always, by no setting allowed. A MIC that
 the client announced is always verified; where channel binding is required, a message without one is refused, since
 nothing else protects the negotiated flags and the messages' order.
@@ -12,7 +15,7 @@ import hmac
 import secrets
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, Protocol
 
 from certwright.adcs.errors import BadRequest
 from certwright.adcs.requester import AuthMethod
@@ -21,6 +24,7 @@ from certwright.auth.channel_binding import check_binding, check_target_name
 from certwright.auth.connection import Connection
 from certwright.auth.mechanism import Continue, Established, Refused
 from certwright.auth.policy import AuthenticationPolicy, ChannelBinding
+from certwright.directory.base import Principal
 from certwright.wire import ntlm
 from certwright.wire.ntlm import AvFlags, AvId, NegotiateFlags, TargetInfo
 
@@ -41,6 +45,59 @@ _NO_MIC: Final = bytes(ntlm.MIC_LENGTH)
 _DUMMY_SIGNATURE: Final = b"\x01" + bytes(15)
 
 
+class NtlmVerifier(Protocol):
+    """Somebody who knows passwords, and says whether a client does."""
+
+    async def names(self) -> tuple[str, TargetInfo]:
+        """What a challenge calls the domain and this host: target name and AV pairs, without a time. 2.2.2.1."""
+
+    async def verify(
+        self, message: ntlm.AuthenticateMessage, server_challenge: bytes, peer: str
+    ) -> tuple[Principal, bytes]:
+        """The account, and the session base key that follows from the proof. 3.3.2. The response is of version 2.
+
+        Raises:
+            Refused: the proof is wrong, the account may not log on, or cannot be checked.
+            Overloaded: too many wait.
+        """
+
+
+class OwnHashes:
+    """Proofs checked with the NT hashes of our own directory. Costs microseconds, blocks nobody."""
+
+    def __init__(self, accounts: Accounts, local_names: frozenset[str]) -> None:
+        self._accounts = accounts
+        self._local_names = local_names
+
+    async def names(self) -> tuple[str, TargetInfo]:
+        domain = self._accounts.directory.domain
+        computer = computer_name(self._local_names, domain.dns_name)
+        pairs = (
+            (AvId.NETBIOS_DOMAIN_NAME, domain.netbios_name),
+            (AvId.NETBIOS_COMPUTER_NAME, computer.partition(".")[0][:15].upper()),
+            (AvId.DNS_DOMAIN_NAME, domain.dns_name),
+            (AvId.DNS_COMPUTER_NAME, computer),
+            (AvId.DNS_TREE_NAME, domain.dns_name),
+        )
+        return domain.netbios_name, TargetInfo(tuple((av_id, name.encode("utf-16-le")) for av_id, name in pairs))
+
+    async def verify(
+        self, message: ntlm.AuthenticateMessage, server_challenge: bytes, peer: str
+    ) -> tuple[Principal, bytes]:
+        response = ntlm.NtlmV2Response.parse(message.nt_response)
+        session_base_key = b""
+
+        def proves(nt_hash: bytes) -> bool:
+            nonlocal session_base_key
+            key = ntowf_v2(nt_hash, message.user, message.domain)
+            proof = hmac.digest(key, server_challenge + response.blob, "md5")
+            session_base_key = hmac.digest(key, proof, "md5")
+            return hmac.compare_digest(proof, response.proof)
+
+        principal = self._accounts.prove_nt_hash(message.domain, message.user, peer, proves)
+        return principal, session_base_key
+
+
 class NtlmAcceptor:
     """One NTLM authentication on one connection: type 1 in, type 2 out, type 3 in.
 
@@ -50,12 +107,14 @@ class NtlmAcceptor:
 
     def __init__(
         self,
+        verifier: NtlmVerifier,
         accounts: Accounts,
         connection: Connection,
         policy: AuthenticationPolicy,
         local_names: frozenset[str],
         clock: Callable[[], datetime],
     ) -> None:
+        self._verifier = verifier
         self._accounts = accounts
         self._connection = connection
         self._policy = policy
@@ -72,14 +131,14 @@ class NtlmAcceptor:
         """
         try:
             if not self._challenge:
-                return Continue(self._answer(token))
-            return self._accept(token)
+                return Continue(await self._answer(token))
+            return await self._accept(token)
         except BadRequest as error:
             raise Refused(error.message) from error
 
     # -- type 1 -> type 2
 
-    def _answer(self, token: bytes) -> bytes:
+    async def _answer(self, token: bytes) -> bytes:
         """Challenge a client. [MS-NLMP] 3.2.5.1.1. The timestamp obliges it to send a MIC (3.1.5.1.2)."""
         negotiate = ntlm.NegotiateMessage.parse(token)
         flags = negotiate.flags & _ECHOED
@@ -90,22 +149,12 @@ class NtlmAcceptor:
         else:
             raise Refused("the client offers no character set")
         flags |= _Flags.NTLM | _Flags.REQUEST_TARGET | _Flags.TARGET_TYPE_DOMAIN | _Flags.TARGET_INFO
-        domain = self._accounts.directory.domain
-        computer = computer_name(self._local_names, domain.dns_name)
+        target, names = await self._verifier.names()
         ticks = (self._clock() - _FILETIME_EPOCH).total_seconds() * 10_000_000
-        info = TargetInfo(
-            (
-                (AvId.NETBIOS_DOMAIN_NAME, domain.netbios_name.encode("utf-16-le")),
-                (AvId.NETBIOS_COMPUTER_NAME, computer.partition(".")[0][:15].upper().encode("utf-16-le")),
-                (AvId.DNS_DOMAIN_NAME, domain.dns_name.encode("utf-16-le")),
-                (AvId.DNS_COMPUTER_NAME, computer.encode("utf-16-le")),
-                (AvId.DNS_TREE_NAME, domain.dns_name.encode("utf-16-le")),
-                (AvId.TIMESTAMP, int(ticks).to_bytes(8, "little")),
-            )
-        )
+        info = TargetInfo((*names.pairs, (AvId.TIMESTAMP, int(ticks).to_bytes(8, "little"))))
         self._server_challenge = secrets.token_bytes(ntlm.CHALLENGE_LENGTH)
         version = ntlm.VERSION if flags & _Flags.VERSION else b""
-        message = ntlm.ChallengeMessage(flags, self._server_challenge, domain.netbios_name, info, version)
+        message = ntlm.ChallengeMessage(flags, self._server_challenge, target, info, version)
         self._granted = flags
         self._negotiate = token
         self._challenge = message.encode()
@@ -113,7 +162,7 @@ class NtlmAcceptor:
 
     # -- type 3
 
-    def _accept(self, token: bytes) -> Established:
+    async def _accept(self, token: bytes) -> Established:
         """Check the answer. [MS-NLMP] 3.2.5.1.2, 3.3.2. The challenge is ours and used once, so the client's own
         clock is not compared."""
         message = ntlm.AuthenticateMessage.parse(token)
@@ -125,16 +174,10 @@ class NtlmAcceptor:
                 "NTLMv1 is never accepted: set the client to NTLMv2 (LmCompatibilityLevel 3 or more)", claimed
             )
         response = ntlm.NtlmV2Response.parse(message.nt_response)
-        session_base_key = b""
-
-        def proves(nt_hash: bytes) -> bool:
-            nonlocal session_base_key
-            key = ntowf_v2(nt_hash, message.user, message.domain)
-            proof = hmac.digest(key, self._server_challenge + response.blob, "md5")
-            session_base_key = hmac.digest(key, proof, "md5")
-            return hmac.compare_digest(proof, response.proof)
-
-        principal = self._accounts.prove_nt_hash(message.domain, message.user, self._connection.peer, proves)
+        challenge, self._server_challenge = self._server_challenge, b""
+        if not challenge:
+            raise Refused("the challenge was answered before", claimed)
+        principal, session_base_key = await self._verifier.verify(message, challenge, self._connection.peer)
         try:
             flags = message.flags & self._granted
             session_key = exported_session_key(flags, session_base_key, message.session_key)

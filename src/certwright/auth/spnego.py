@@ -8,6 +8,7 @@ taken too: Windows sends them under this scheme when it has nothing else to offe
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from enum import Enum
 
 from certwright.adcs.errors import BadRequest
@@ -93,7 +94,7 @@ class Negotiation:
         except Refused as refused:
             raise Refused(refused.reason, result.principal.account) from refused
         final = NegTokenResp(NegState.ACCEPT_COMPLETED, chosen, result.token, own_mic).encode()
-        return Established(result.principal, result.method, result.binding, result.integrity, final)
+        return replace(result, token=final)
 
     def _check_list(self, integrity: Integrity | None, mic: bytes | None) -> bytes | None:
         """Verify the client's mechListMIC and answer with ours. RFC 4178 5."""

@@ -110,6 +110,18 @@ class Throttle:
                 return own
             return max(own, self._accounts.wait(account, now), self._addresses.wait(address, now))
 
+    def wait_from(self, peer: str) -> float:
+        """Seconds until something that names no account is taken from this address again."""
+        address = _network(peer)
+        with self._lock:
+            return self._addresses.wait(address, self._clock())
+
+    def failed_from(self, peer: str) -> None:
+        """Count a logon that was refused before anybody knew whose it was."""
+        address = _network(peer)
+        with self._lock:
+            self._addresses.add(address, self._clock())
+
     def failed(self, account: str, peer: str) -> None:
         """Count a refused logon."""
         address = _network(peer)

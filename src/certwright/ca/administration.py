@@ -7,7 +7,7 @@ approved request meets every other rule again, as its original caller, with the 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -22,7 +22,6 @@ from certwright.adcs.errors import (
     HResult,
     InvalidArgument,
     NoSuchRequest,
-    NotSupported,
 )
 from certwright.adcs.events import AuditEvent
 from certwright.adcs.interfaces import (
@@ -37,16 +36,17 @@ from certwright.adcs.interfaces import (
 from certwright.adcs.request import Disposition, RequestAttributes, RequestFlags, Response
 from certwright.adcs.requester import AuthMethod, Requester, Sid
 from certwright.adcs.roles import CaAccess, RevocationReason
-from certwright.ca.authority import (
-    ISSUED,
-    Authority,
+from certwright.ca.authority import ISSUED, Authority
+from certwright.ca.columns import (
     certificate_columns,
     denial_message,
     normal_serial,
+    renewed_serial_number,
     separated_roles,
 )
 from certwright.ca.configuration import CaConfiguration
 from certwright.ca.database import RequestRecord, RequestState
+from certwright.ca.escalations import OVERRIDES, authority_facts, refuse_escalations
 from certwright.ca.generation import CaGeneration
 from certwright.ca.intake.formats import read_request
 from certwright.ca.intake.request import EnrollmentRequest
@@ -100,9 +100,12 @@ class Administration:
         authority = self._authority
         generation = authority.generations.current()
         access = authority.demand(generation, officer, _OFFICER | CaAccess.ADMINISTRATOR)
+        generation.refuse_suspended()
         record, submission, request = self._reread(request_id)
         added = self._added_extensions(request_id)
         self._may_resubmit(record, access)
+        self._demand_officer_right(generation, officer, record)
+        self._demand_another_person(generation, officer, record)
         now = authority.clock()
         verdict = self._verify(generation, submission, request, now)
         if fingerprint is not None and fingerprint != self._fingerprint(generation, record, request, verdict, added):
@@ -170,6 +173,7 @@ class Administration:
                 template=spec.template.cn if spec.template else "",
                 subject=prepared.facts.subject,
                 serial_number=columns.serial_number,
+                **renewed_serial_number(submission),
             )
         authority.notify_exits()
         log.info("certificate_issued", ca=authority.name, request_id=request_id, officer=officer.account)
@@ -178,10 +182,13 @@ class Administration:
     def deny(self, officer: Requester, request_id: int, reason: str = "") -> None:
         """Deny a pending request. [MS-CSRA] 3.1.4.1.4."""
         authority = self._authority
-        authority.demand(authority.generations.current(), officer, _OFFICER)
+        generation = authority.generations.current()
+        authority.demand(generation, officer, _OFFICER)
         now = authority.clock()
         reason = " ".join(reason.split())[:500]
         message = f"Denied by {officer.account}" + (f"  {reason}" if reason else "")
+        record = self._existing(self._database.request(request_id), request_id)
+        self._demand_officer_right(generation, officer, record)
         with authority.transaction() as transaction:
             record = self._existing(transaction.request(request_id), request_id)
             if record.state is not RequestState.PENDING:
@@ -212,6 +219,7 @@ class Administration:
         generation = authority.generations.current()
         authority.demand(generation, officer, _OFFICER | CaAccess.ADMINISTRATOR)
         record, submission, request = self._reread(request_id)
+        self._demand_officer_right(generation, officer, record)
         added = self._added_extensions(request_id)
         verdict = self._verify(generation, submission, request, authority.clock())
         checks = verdict.checks
@@ -239,7 +247,10 @@ class Administration:
     def set_attributes(self, officer: Requester, request_id: int, attributes: RequestAttributes) -> None:
         """Replace the attributes of a pending request. [MS-CSRA] 3.1.4.1.1."""
         authority = self._authority
-        authority.demand(authority.generations.current(), officer, _OFFICER)
+        generation = authority.generations.current()
+        authority.demand(generation, officer, _OFFICER)
+        record = self._existing(self._database.request(request_id), request_id)
+        self._demand_officer_right(generation, officer, record)
         with authority.transaction() as transaction:
             self._demand_pending(self._existing(transaction.request(request_id), request_id))
             transaction.set_attributes(request_id, str(attributes))
@@ -261,7 +272,8 @@ class Administration:
             BadRequest: it could not be issued: no object identifier, too long, or malformed for what it is.
         """
         authority = self._authority
-        authority.demand(authority.generations.current(), officer, _OFFICER)
+        generation = authority.generations.current()
+        authority.demand(generation, officer, _OFFICER)
         if oid in OFFICER_MAY_NOT_SET:
             raise AccessDenied(
                 f"the extension {oids.name_of(oid)} ({oid}) comes from the template; it cannot be set by hand"
@@ -269,6 +281,8 @@ class Administration:
         if len(value) > MAX_EXTENSION:
             raise BadRequest(f"the extension has {len(value)} octets; {MAX_EXTENSION} are possible")
         check_readable(SpecExtension(oid, critical, value))
+        record = self._existing(self._database.request(request_id), request_id)
+        self._demand_officer_right(generation, officer, record)
         with authority.transaction() as transaction:
             self._demand_pending(self._existing(transaction.request(request_id), request_id))
             transaction.set_extension(request_id, oid, value, critical)
@@ -298,11 +312,13 @@ class Administration:
             BadRequestState: the row is not issued or revoked, or the change is not allowed (ERROR_INVALID_DATA).
         """
         authority = self._authority
-        authority.demand(authority.generations.current(), officer, _OFFICER)
+        generation = authority.generations.current()
+        authority.demand(generation, officer, _OFFICER)
         serial = normal_serial(serial_number)
         found = self._database.request_by_serial(serial)
         if found is None:
             raise InvalidArgument(f"no certificate of {authority.name} has the serial number {serial}")
+        self._demand_officer_right(generation, officer, found)
         now = authority.clock()
         with authority.transaction() as transaction:
             record = self._existing(transaction.request(found.request_id), found.request_id)
@@ -360,9 +376,7 @@ class Administration:
         """Make and publish new CRLs of every key of this CA. [MS-CSRA] 3.1.4.1.6."""
         authority = self._authority
         authority.demand(authority.generations.current(), officer, CaAccess.ADMINISTRATOR)
-        if kind is CrlKind.DELTA:
-            raise NotSupported("delta CRLs are not enabled on this CA; publish a base CRL")
-        self._publisher.publish(authority, officer.account)
+        self._publisher.publish(authority, officer.account, kind)
 
     # -- views and settings ------------------------------------------------------------------------------------
 
@@ -393,20 +407,28 @@ class Administration:
         self._demand_reader(officer)
         return self._authority.generations.current().configuration.as_text()
 
-    def set_configuration(self, officer: Requester, changes: Mapping[str, str]) -> None:
-        """Change settings, all or none; what was and what is go to the audit trail.
+    def set_configuration(
+        self, officer: Requester, changes: Mapping[str, str], override: Collection[str] = (), reason: str = ""
+    ) -> None:
+        """Change settings, all or none; what was and what is go to the audit trail, and why a refusal was overridden.
 
         Raises:
+            RiskySettings: they would open an escalation that nobody accepts by its number.
             ConfigurationError: an unknown key or a value it cannot have, or nobody could take the change back.
         """
         authority = self._authority
         authority.demand(authority.generations.current(), officer, CaAccess.ADMINISTRATOR)
         if not changes:
             raise ConfigurationError("name at least one KEY=VALUE")
+        if OVERRIDES in changes:
+            raise ConfigurationError(f"{OVERRIDES}: it is written when a refusal is overridden, and not otherwise")
         with authority.transaction() as transaction:
             before = authority.generations.current().configuration
             after = before.changed(changes, transaction.ca().initial_settings)
             self._keep_an_administrator(officer, after)
+            accepted = self._refuse_escalations(before, after, override, reason)
+            after = after.changed({OVERRIDES: ", ".join(accepted)})
+            facts = {"override": ", ".join(override).upper(), "reason": reason} if override else {}
             transaction.save_settings(after.as_settings())
             old, new = before.as_text(), after.as_text()
             for key in sorted(key for key in new if old.get(key) != new[key]):
@@ -420,8 +442,25 @@ class Administration:
                     key=key,
                     before=old.get(key, ""),
                     after=new[key],
+                    **facts,
                 )
         authority.notify_exits()
+
+    def _refuse_escalations(
+        self, before: CaConfiguration, after: CaConfiguration, override: Collection[str], reason: str
+    ) -> Sequence[str]:
+        """The escalations that are accepted with these settings. Raises as `refuse_escalations`."""
+        authority, record = self._authority, self._database.ca()
+        old, new = (authority.generations.parse_security(each.security_descriptor) for each in (before, after))
+        holders = frozenset(ace.sid for ace in new.dacl.entries) if new.dacl is not None else frozenset()
+        return refuse_escalations(
+            authority_facts(record, before, old),
+            authority_facts(record, after, new),
+            override,
+            reason,
+            authority.directory.domain.sid,
+            authority.directory.sid_names(holders),
+        )
 
     def _keep_an_administrator(self, officer: Requester, after: CaConfiguration) -> None:
         """Somebody manages the CA afterwards, and role separation does not shut out the one who turns it on."""
@@ -449,6 +488,40 @@ class Administration:
         granted = generation.security.granted_ca_access(officer.sids)
         may_read = CaAccess.READ in granted or generation.configuration.retrieval_by_anyone
         self._authority.demand(generation, officer, _READERS if may_read else _READERS & ~CaAccess.READ)
+
+    def _demand_officer_right(self, generation: CaGeneration, officer: Requester, record: RequestRecord) -> None:
+        """Certificate managers may be restricted to templates and requesters. [MS-CSRA] 3.1.1.7, OfficerRights.
+
+        Raises:
+            AccessDenied: CERTSRV_E_RESTRICTEDOFFICER.
+        """
+        rights = generation.configuration.officer_rights
+        if not rights:
+            return
+        principal = self._authority.directory.principal(record.requester_sid)
+        target = principal.sids if principal is not None else frozenset((Sid(record.requester_sid),))
+        if not rights.allows(officer.sids, record.template, target):
+            log.warning("access_denied", ca=self._authority.name, requester=officer.account, rule="officer-rights")
+            raise AccessDenied(
+                f"{officer.account} may not act on requests of {record.requester_name} for the template"
+                f" {record.template or 'none'}: the CA's officer-rights do not name them",
+                HResult.CERTSRV_E_RESTRICTEDOFFICER,
+            )
+
+    def _demand_another_person(self, generation: CaGeneration, officer: Requester, record: RequestRecord) -> None:
+        """Four eyes, where the CA asks for them. Ours.
+
+        Raises:
+            AccessDenied: the officer would approve what it asked for itself.
+        """
+        own = officer.sid in (record.requester_sid, record.caller_sid)
+        if own and not generation.configuration.approve_own_requests:
+            log.warning(
+                "access_denied", ca=self._authority.name, requester=officer.account, rule="approve-own-requests"
+            )
+            raise AccessDenied(
+                f"request {record.request_id} is {officer.account}'s own; another certificate manager has to issue it"
+            )
 
     # -- shared steps ------------------------------------------------------------------------------------------
 
@@ -491,8 +564,8 @@ class Administration:
         submission = self._authority.look_up(
             caller, raw, RequestAttributes.parse(record.attributes), RequestFlags(record.request_type)
         )
-        request = read_request(raw, caller, submission.principal, submission.attributes, submission.flags)
-        return record, submission, request
+        request = read_request(raw, caller, submission.subject, submission.attributes, submission.flags)
+        return record, submission, self._authority.with_standing(request, submission)
 
     def _verify(
         self,

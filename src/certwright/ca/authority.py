@@ -7,7 +7,6 @@ it to a connection. Officers' verbs are in `ca.administration`.
 
 from __future__ import annotations
 
-import hashlib
 import queue
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -25,17 +24,26 @@ from certwright.adcs.errors import (
 )
 from certwright.adcs.events import AuditEvent, CaEvent
 from certwright.adcs.request import Disposition, RequestAttributes, RequestFlags, Response
-from certwright.adcs.requester import Requester
+from certwright.adcs.requester import AuthMethod, Requester, Sid
 from certwright.adcs.roles import ROLE_NAMES, CaAccess
+from certwright.ca.columns import (
+    ALL_SEPARATED,
+    certificate_columns,
+    denial_message,
+    normal_serial,
+    renewed_serial_number,
+    separated_roles,
+)
 from certwright.ca.database import (
     CaDatabase,
     CaTransaction,
-    CertificateRecord,
     RequestRecord,
     RequestState,
 )
 from certwright.ca.generation import CaGeneration, GenerationSource
-from certwright.ca.intake.formats import IntakeError
+from certwright.ca.intake.errors import IntakeError
+from certwright.ca.intake.messages import Message, is_message, read_message
+from certwright.ca.intake.request import Standing
 from certwright.ca.issuance.signing import PreparedCertificate, new_serial_number
 from certwright.ca.policy.base import CaFacts, Deny, Issue, Pend, Verdict
 from certwright.ca.submissions import Submission, read_all
@@ -44,6 +52,7 @@ from certwright.directory.base import Directory, Principal
 if TYPE_CHECKING:
     from certwright.ca.exits import ExitModule
     from certwright.ca.intake.request import EnrollmentRequest
+    from certwright.pki.certificate import CertificateView
 
 log = structlog.get_logger(__name__)
 
@@ -120,6 +129,16 @@ class Authority:
     ) -> Submission:
         """Collect what the decision needs from the directory. May block; never called in the issuer thread."""
         service = self.directory.enrollment_service(self.name)
+        message: Message | None = None
+        unreadable: IntakeError | None = None
+        if is_message(raw):
+            try:
+                message = read_message(raw, flags)
+            except IntakeError as error:
+                unreadable = error
+        if flags & RequestFlags.RENEWAL_ON_BEHALF_OF:
+            caller = self._holder(caller, message)
+        named = message.on_behalf_of if message is not None else ""
         return Submission(
             caller=caller,
             principal=self.directory.principal(caller.sid),
@@ -128,6 +147,63 @@ class Authority:
             flags=flags,
             templates=self.directory.templates(),
             published=frozenset(service.templates) if service else frozenset(),
+            message=message,
+            target=self.directory.principal(named) if named else None,
+            read=unreadable,
+        )
+
+    def _holder(self, caller: Requester, message: Message | None) -> Requester:
+        """Whoever the certificate to be renewed was issued to: its key is the logon. [MS-WCCE] 3.2.2.6.2.1.2.4.
+
+        Raises:
+            AccessDenied: the CA takes no such requests, or the request does not say by its signature whose it is.
+        """
+        if not self.generations.current().configuration.renewal_on_behalf:
+            log.warning("access_denied", ca=self.name, requester=caller.account, rule="renewal-on-behalf")
+            raise AccessDenied(
+                f"{self.name} renews no certificate for whoever holds its key alone; the setting renewal-on-behalf"
+                " would let it.",
+                HResult.CERTSRV_E_ENROLL_DENIED,
+            )
+        signature = message.renewed if message is not None else None
+        standing = self._standing(signature.certificate) if signature is not None else None
+        shown = caller.credential.secret if caller.credential is not None else None
+        if signature is None or standing is None or shown not in (None, signature.certificate.der):
+            log.warning("access_denied", ca=self.name, requester=caller.account, rule="renewal on behalf of")
+            raise AccessDenied(
+                f"{caller.account} has no account here, so it may only renew: the request must be signed with the"
+                " certificate that it names to be renewed, which this CA issued and which the client logged on with.",
+                HResult.CERTSRV_E_ENROLL_DENIED,
+            )
+        sid = Sid(standing.requester_sid)
+        principal = self.directory.principal(sid)
+        groups = principal.groups if principal is not None else frozenset()
+        return Requester(standing.requester, sid, groups, AuthMethod.CLIENT_CERTIFICATE, origin=caller.origin)
+
+    def with_standing(self, request: EnrollmentRequest, submission: Submission) -> EnrollmentRequest:
+        """The request with what this CA's table says of the certificates that signed it, and with its agent."""
+        if not request.signatures and not request.on_behalf_of:
+            return request
+        return request._replace(
+            by_old_key=bool(submission.flags & RequestFlags.RENEWAL_ON_BEHALF_OF),
+            signatures=tuple(
+                replace(signature, standing=self._standing(signature.certificate)) for signature in request.signatures
+            ),
+            agent=submission.principal if request.on_behalf_of else None,
+        )
+
+    def _standing(self, certificate: CertificateView) -> Standing | None:
+        record = self.database.request_by_serial(certificate.serial_number)
+        if record is None or record.state not in (RequestState.ISSUED, RequestState.REVOKED):
+            return None
+        if self.database.certificate_der(record.request_id) != certificate.der:  # a look-alike
+            return None
+        return Standing(
+            record.template,
+            record.template_oid,
+            record.requester_sid,
+            record.state is RequestState.REVOKED,
+            record.requester_name,
         )
 
     @staticmethod
@@ -144,11 +220,13 @@ class Authority:
         generation = self.generations.current()
         caller = submission.caller
         self.demand(generation, caller, CaAccess.ENROLL, HResult.CERTSRV_E_ENROLL_DENIED, submission.principal)
+        generation.refuse_suspended()
         now = self.clock()
         request = submission.read or self.read([submission])[0].read
         assert request is not None
         if isinstance(request, IntakeError):
             return self._record_failure(transaction, submission, request, now)
+        request = self.with_standing(request, submission)
         verdict = generation.policy.verify(request, self.facts(generation, submission, now))
         match verdict:
             case Issue():
@@ -223,6 +301,7 @@ class Authority:
             template=record.template,
             subject=record.subject,
             serial_number=columns.serial_number,
+            **renewed_serial_number(unsigned.submission),
         )
         self._log.debug(
             "certificate_issued",
@@ -305,7 +384,7 @@ class Authority:
                 caller_name=caller.account,
                 caller_sid=caller.sid,
                 caller_method=caller.method.value,
-                request_type=int(submission.flags.request_type),
+                request_type=int(submission.flags.request_type),  # what it really is nobody could find out
                 request_flags=0,
                 attributes=str(submission.attributes),
             ),
@@ -362,7 +441,7 @@ class Authority:
             caller_name=caller.account,
             caller_sid=caller.sid,
             caller_method=caller.method.value,
-            request_type=int(submission.flags.request_type) or int(RequestFlags.PKCS10),
+            request_type=int(submission.kind),
             request_flags=int(request.flags),
             attributes=str(request.attributes),
             template=verdict.template if isinstance(verdict, Deny) else template,
@@ -402,6 +481,7 @@ class Authority:
             recorded.submission.caller.account,
             request_id=recorded.request_id,
             serial_number=columns.serial_number,
+            **renewed_serial_number(recorded.submission),
         )
         return Response(recorded.request_id, Disposition.ISSUED, HResult.S_OK, ISSUED, signed.certificate)
 
@@ -474,7 +554,7 @@ class Authority:
         access = generation.access(sids)
         if generation.configuration.role_separation:
             held = separated_roles(access)
-            if len(held) > 1 and wanted & _ALL_SEPARATED and not wanted & CaAccess.ENROLL:
+            if len(held) > 1 and wanted & ALL_SEPARATED and not wanted & CaAccess.ENROLL:
                 raise AccessDenied(
                     f"{caller.account} is {' and '.join(held)}; role separation allows one role only",
                     HResult.CERTSRV_E_ROLECONFLICT,
@@ -546,46 +626,3 @@ class Authority:
                     module.notify(event)
                 except Exception as error:
                     log.error("exit_module_failed", ca=self.name, module=module.description, exc_info=error)
-
-
-_SEPARATED = (CaAccess.ADMINISTRATOR, CaAccess.OFFICER, CaAccess.AUDITOR, CaAccess.OPERATOR)
-_ALL_SEPARATED = CaAccess.ADMINISTRATOR | CaAccess.OFFICER | CaAccess.AUDITOR | CaAccess.OPERATOR
-
-
-def separated_roles(access: CaAccess) -> tuple[str, ...]:
-    """Names of the roles held, of those that role separation keeps apart. [MS-CSRA] 3.1.1.7."""
-    return tuple(ROLE_NAMES[role] for role in _SEPARATED if access & role)
-
-
-def denial_message(verdict: Deny) -> str:
-    """`Denied by Policy Module  0x80094012, ...`: two blanks, lowercase code; clients rely on both."""
-    return f"Denied by Policy Module  {verdict.status.hex}, {verdict.reason}"
-
-
-def certificate_columns(
-    prepared: PreparedCertificate, certificate: bytes, generation: CaGeneration
-) -> CertificateRecord:
-    """The certificate columns of a row, from what was signed."""
-    facts = prepared.facts
-    return CertificateRecord(
-        serial_number=facts.serial_number,
-        not_before=facts.not_before,
-        not_after=facts.not_after,
-        subject_key_identifier=facts.subject_key_identifier,
-        sha1=hashlib.sha1(certificate, usedforsecurity=False).hexdigest(),
-        ca_certificate_index=generation.signer.certificate_index,
-        ca_key_index=generation.signer.key_index,
-    )
-
-
-def normal_serial(text: str) -> str:
-    """A serial number as people write it (blanks, colons, capitals, 0x) -> lowercase hex of whole octets.
-
-    Raises:
-        InvalidArgument: not a hexadecimal number.
-    """
-    digits = text.replace(" ", "").replace(":", "").lower().removeprefix("0x")
-    if not digits or len(digits) > 42 or any(c not in "0123456789abcdef" for c in digits):
-        raise InvalidArgument(f"{text!r} is not a serial number in hexadecimal")
-    digits = digits.lstrip("0") or "0"
-    return digits.zfill(len(digits) + len(digits) % 2)

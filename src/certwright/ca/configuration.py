@@ -8,13 +8,19 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any, Final
 
+from certwright.adcs.enrollment_servers import (
+    EnrollmentServer,
+    parse_enrollment_servers,
+    write_enrollment_servers,
+)
 from certwright.adcs.errors import ConfigurationError
 from certwright.adcs.properties import CaType
+from certwright.adcs.restrictions import Restrictions
 from certwright.ca.database import CaCertificateRecord, CaRecord
 from certwright.ca.periods import Period
 from certwright.ca.urls import IssuanceUrls, UrlVariables, parse_urls
@@ -70,6 +76,16 @@ def _choice(*allowed: str) -> Callable[[str], str]:
     return read
 
 
+def _some_of(*allowed: str) -> Callable[[str], tuple[str, ...]]:
+    def read(text: str) -> tuple[str, ...]:
+        words = {part.strip().lower() for part in text.split(",") if part.strip()}
+        if unknown := words.difference(allowed):
+            raise ValueError(f"{', '.join(sorted(unknown))} is none of {', '.join(allowed)}")
+        return tuple(word for word in allowed if word in words)
+
+    return read
+
+
 def _period(*, most: timedelta | None = None, zero: bool = False) -> Callable[[str], Period]:
     def read(text: str) -> Period:
         period = Period.parse(text)
@@ -85,6 +101,12 @@ def _period(*, most: timedelta | None = None, zero: bool = False) -> Callable[[s
 def _optional_period(text: str) -> Period | None:
     """None is worked out; so is a period of nothing, as on Windows (CRLOverlapUnits 0)."""
     period = None if text.strip().lower() in ("", "auto") else Period.parse(text)
+    return period if period is not None and period.count else None
+
+
+def _switchable_period(text: str) -> Period | None:
+    """None is off; so is a period of nothing, as on Windows (CRLDeltaPeriodUnits 0)."""
+    period = None if text.strip().lower() in ("", "off") else Period.parse(text)
     return period if period is not None and period.count else None
 
 
@@ -110,6 +132,10 @@ def _distinguished_name(text: str) -> str:
     return name
 
 
+def _numbers(text: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(part.strip().upper() for part in text.split(",") if part.strip()))
+
+
 def _url_setting(key: str, default: str, meaning: str) -> Setting:
     return Setting(key, default, meaning, _urls, lambda urls: " ".join(urls) or _NO_URLS)
 
@@ -119,6 +145,16 @@ def _urls(text: str) -> tuple[str, ...]:
 
 
 _NO_URLS: Final = "none"
+
+
+def _servers(text: str) -> tuple[EnrollmentServer, ...] | None:
+    """None for those of this installation."""
+    match text.strip().lower():
+        case "auto" | "":
+            return None
+        case "none":
+            return ()
+    return parse_enrollment_servers(text)
 
 
 SETTINGS: Final[Mapping[str, Setting]] = MappingProxyType(
@@ -159,6 +195,14 @@ SETTINGS: Final[Mapping[str, Setting]] = MappingProxyType(
                 _optional_period,
                 lambda period: "auto" if period is None else str(period),
             ),
+            Setting(
+                "delta-crl-period",
+                "off",
+                "Time from one delta CRL to the next, which says only what changed since a base CRL; off makes none."
+                " Base CRLs and new certificates then name it where a URL of cdp-urls has %9 or %10.",
+                _switchable_period,
+                lambda period: "off" if period is None else str(period),
+            ),
             _url_setting(
                 "cdp-urls",
                 "http://%1/CertEnroll/%3%8%9.crl",
@@ -172,11 +216,49 @@ SETTINGS: Final[Mapping[str, Setting]] = MappingProxyType(
             ),
             _url_setting("ocsp-urls", _NO_URLS, "Online responders that issued certificates name."),
             Setting(
+                "directory-publication",
+                "off",
+                "Whether this CA, its certificates and CRLs are kept in the Active Directory domain that the"
+                " installation belongs to; certwright domain publish switches it on.",
+                _switch,
+                _on_off,
+            ),
+            Setting(
+                "enrollment-servers",
+                "auto",
+                "Enrollment web services (CES) that the domain tells its members of: auto for those of this"
+                " installation, none, or PRIORITY AUTHENTICATION URL; ... with anonymous, kerberos, password or"
+                " certificate, and after the URL renewal-only or key-based-renewal.",
+                _servers,
+                lambda servers: "auto" if servers is None else write_enrollment_servers(servers) or _NO_URLS,
+            ),
+            Setting(
                 "security-descriptor",
                 DEFAULT_SECURITY,
                 "Who holds which role, as SDDL: 0x1 CA administrator, 0x2 certificate manager, 0x4 auditor,"
                 " 0x8 backup operator, 0x100 read, 0x200 enroll.",
                 _sddl,
+            ),
+            Setting(
+                "enrollment-agents",
+                "",
+                "Which enrollment agent may ask with which template for whom: WHO:TEMPLATE:TARGET; ... with SIDs, and"
+                " * for any. Empty restricts nobody; a template of schema 1 is only for agents named with it.",
+                Restrictions.parse,
+            ),
+            Setting(
+                "officer-rights",
+                "",
+                "Which certificate manager may act on requests of which template for whom, written like"
+                " enrollment-agents. Empty restricts nobody.",
+                Restrictions.parse,
+            ),
+            Setting(
+                "approve-own-requests",
+                "on",
+                "off refuses a certificate manager who issues a request of its own or one it made for others.",
+                _switch,
+                _on_off,
             ),
             Setting(
                 "role-separation",
@@ -191,6 +273,14 @@ SETTINGS: Final[Mapping[str, Setting]] = MappingProxyType(
                 "off",
                 "on lets everybody who may enroll fetch any request by its ID, as AD CS does; off only requester and"
                 " officers.",
+                _switch,
+                _on_off,
+            ),
+            Setting(
+                "suspended",
+                "off",
+                "on lets the CA issue nothing: requests are refused and stay with whoever asks. It goes on revoking,"
+                " publishing CRLs and answering what it issued.",
                 _switch,
                 _on_off,
             ),
@@ -211,6 +301,43 @@ SETTINGS: Final[Mapping[str, Setting]] = MappingProxyType(
             Setting("ntlm", "on", "Whether NTLM is offered at web enrollment.", _switch, _on_off),
             Setting("negotiate", "on", "Whether Negotiate (SPNEGO) is offered at web enrollment.", _switch, _on_off),
             Setting("basic", "on", "Whether Basic is offered at web enrollment, inside TLS only.", _switch, _on_off),
+            Setting(
+                "enrollment-ntlm",
+                "off",
+                "Whether NTLM is taken at the Kerberos addresses of CEP and CES.",
+                _switch,
+                _on_off,
+            ),
+            Setting(
+                "renewal-on-behalf",
+                "off",
+                "on lets whoever holds the key of a certificate renew it without logging on to an account, where its"
+                " template allows key-based renewal (EDITF_ENABLERENEWONBEHALFOF).",
+                _switch,
+                _on_off,
+            ),
+            Setting(
+                "renewal-only",
+                "",
+                "Which addresses of CES take renewals and nothing else: any of kerberos, username, certificate.",
+                _some_of("kerberos", "username", "certificate"),
+                ", ".join,
+            ),
+            Setting(
+                "list-all-templates",
+                "off",
+                "on lets CEP list every published template, also those that the caller may neither enroll nor"
+                " autoenroll for.",
+                _switch,
+                _on_off,
+            ),
+            Setting(
+                "overrides",
+                "",
+                "Escalations that settings open and somebody accepted, such as ESC8; ca set --override writes it.",
+                _numbers,
+                ", ".join,
+            ),
         )
     }
 )
@@ -226,17 +353,29 @@ class CaConfiguration:
     clock_skew_period: Period
     crl_period: Period
     crl_overlap: Period | None
+    delta_crl_period: Period | None
     cdp_urls: tuple[str, ...]
     aia_urls: tuple[str, ...]
     ocsp_urls: tuple[str, ...]
+    directory_publication: bool
+    enrollment_servers: tuple[EnrollmentServer, ...] | None  # None: those of this installation
     security_descriptor: str
+    enrollment_agents: Restrictions
+    officer_rights: Restrictions
+    approve_own_requests: bool
     role_separation: bool
     retrieval_by_anyone: bool
+    suspended: bool
     request_disposition: str
     channel_binding: str
     ntlm: bool
     negotiate: bool
     basic: bool
+    enrollment_ntlm: bool
+    renewal_on_behalf: bool
+    renewal_only: tuple[str, ...]
+    list_all_templates: bool
+    overrides: tuple[str, ...]
     _texts: Mapping[str, str] = field(repr=False, compare=False)
 
     @classmethod
@@ -316,6 +455,8 @@ class CaConfiguration:
                 raise ConfigurationError(f"{key}: {error}; set it first") from error
         if self.crl_overlap is not None and self.crl_overlap.longest > self.crl_period.longest:
             raise ConfigurationError("crl-overlap: it must not be longer than crl-period")
+        if self.delta_crl_period is not None and self.delta_crl_period.longest >= self.crl_period.longest:
+            raise ConfigurationError("delta-crl-period: it must be shorter than crl-period")
 
     # -- what the engine asks
 
@@ -340,7 +481,9 @@ class CaConfiguration:
     @property
     def policy_settings(self) -> Mapping[str, object]:
         """What policy modules may read: `CaFacts.settings`."""
-        return MappingProxyType({"request-disposition": self.request_disposition})
+        return MappingProxyType(
+            {"request-disposition": self.request_disposition, "enrollment-agents": self.enrollment_agents}
+        )
 
     def issuance_urls(self, record: CaRecord, certificate: CaCertificateRecord) -> IssuanceUrls:
         """The URLs that certificates signed under one CA certificate carry.
@@ -354,9 +497,17 @@ class CaConfiguration:
                 cdp=variables.expand_all(self.cdp_urls),
                 aia=variables.expand_all(self.aia_urls),
                 ocsp=variables.expand_all(self.ocsp_urls),
+                freshest=self._freshest(variables),
             )
         except ValueError as error:
             raise ConfigurationError(f"the CA {record.name}: {error}") from error
+
+    def _freshest(self, variables: UrlVariables) -> tuple[str, ...]:
+        """Where the delta CRL lies: the URLs that differ for it. RFC 5280 4.2.1.15."""
+        if self.delta_crl_period is None:
+            return ()
+        base, delta = (replace(variables, delta=each).expand_all(self.cdp_urls) for each in (False, True))
+        return tuple(url for url, of_base in zip(delta, base, strict=True) if url != of_base)
 
 
 def _known(key: str) -> str:

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum
-from typing import Protocol
+from typing import Protocol, Self
 
 from certwright.adcs.errors import HResult
 from certwright.adcs.events import CaEvent
@@ -123,6 +123,17 @@ class CaCertificateRecord:
     key_name: str  # in the key store
     not_before: datetime
     not_after: datetime
+    chain: tuple[bytes, ...] = ()  # above it, nearest first, where the CA above is none of this installation
+    crosses: tuple[bytes, ...] = ()  # with the key before: signed by the old one, and the old one signed by this
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateRequestRecord:
+    """What a CA asked another one to sign; the key is in the key store already."""
+
+    key_name: str
+    request: bytes  # PKCS#10
+    made_when: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +184,12 @@ class CaTransaction(Protocol):
     def save_settings(self, settings: Mapping[str, object]) -> None: ...
 
     def add_ca_certificate(self, record: CaCertificateRecord) -> None: ...
+
+    def set_parent(self, name: str) -> None:
+        """Name the CA above, where only its certificate tells."""
+
+    def set_certificate_request(self, record: CertificateRequestRecord | None) -> None:
+        """Keep what another CA is asked to sign; None when it was answered or given up."""
 
     def add_request(self, record: RequestRecord, raw_request: bytes) -> int:
         """Insert a row (the certificate columns too when there) and return its request ID."""
@@ -238,6 +255,12 @@ class CaDatabase(Protocol):
         """Lock the CA's row, commit at the end. `deadline` is a `time.monotonic()` value; afterwards
         `CaUnreachable` is raised when the lock could not be had."""
 
+    def transaction_with(self, other: Self) -> AbstractContextManager[tuple[CaTransaction, CaTransaction]]:
+        """Lock two CAs of one database, this one first, and commit what is written to both at once."""
+
+    def certificate_request(self) -> CertificateRequestRecord | None:
+        """What another CA was asked to sign and has not answered yet."""
+
     def ca(self) -> CaRecord:
         """The CA's row; cheap to call often (re-read only when its version changed)."""
 
@@ -258,9 +281,20 @@ class CaDatabase(Protocol):
     def revoked(self, *, key_index: int, now: datetime) -> Iterator[RevokedEntry]:
         """Entries for a base CRL of one CA key: effective, and not expired before the last base CRL."""
 
+    def revoked_since(self, since: datetime, *, key_index: int, now: datetime) -> Iterator[RevokedEntry]:
+        """Entries for a delta CRL of one CA key: what was revoked, became effective, or was released since.
+
+        Released ones have the reason removeFromCRL.
+        """
+
     def latest_crl(self, key_index: int, *, delta: bool = False) -> CrlRecord | None: ...
 
-    def mark_crl_published(self, number: int, key_index: int, *, when: datetime | None, error: str) -> None: ...
+    def unexpired_bases(self, key_index: int, now: datetime) -> Sequence[CrlRecord]:
+        """Base CRLs of a key whose end is to come, oldest first; without their DER."""
+
+    def mark_crl_published(
+        self, number: int, key_index: int, *, delta: bool = False, when: datetime | None, error: str
+    ) -> None: ...
 
     def view(
         self,

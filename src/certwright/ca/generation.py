@@ -42,6 +42,16 @@ class CaGeneration:
     signer_not_after: datetime
     _known_access: dict[frozenset[Sid], CaAccess] = field(default_factory=dict, repr=False, compare=False)
 
+    def refuse_suspended(self) -> None:
+        """Raises:
+        CaUnreachable: the CA issues nothing for a while (CERTSRV_E_SERVER_SUSPENDED).
+        """
+        if self.configuration.suspended:
+            raise CaUnreachable(
+                f"The CA {self.record.name} is suspended and issues nothing at present; ask again later.",
+                HResult.CERTSRV_E_SERVER_SUSPENDED,
+            )
+
     def access(self, sids: frozenset[Sid]) -> CaAccess:
         """What a caller with these SIDs may do on this CA."""
         access = self._known_access.get(sids)

@@ -86,6 +86,7 @@ _CRL_COLUMNS: Final[Mapping[str, _Column]] = {
     "next_update": _Column("l.next_update", _Kind.TIME),
     "next_publish": _Column("l.next_publish", _Kind.TIME),
     "entry_count": _Column("l.entry_count", _Kind.NUMBER),
+    "size": _Column("(SELECT LENGTH(d.der) FROM ca_crl_der d WHERE d.id = l.id)", _Kind.NUMBER),  # in octets
     "published_when": _Column("l.published_when", _Kind.TIME),
     "publish_error": _Column("l.publish_error", _Kind.TEXT),
 }
@@ -222,7 +223,10 @@ def _bound_to_ca(
     if _Kind.REQUEST_ID not in kinds:
         if any(column.of_certificate for column in restricted):
             return "c.ca_id = ?", [ca_id]
-        if any(column.begins for column in restricted):
+        if any(
+            column.begins and restriction.comparison is not Comparison.CONTAINS  # which no index helps
+            for restriction, column in zip(where, restricted, strict=True)
+        ):
             return "r.ca_id = ?", [ca_id]
     low, high = _bounds(ca_id, where)
     if certificates:  # said twice, or a planner that merges both tables reads one of them from its beginning
@@ -238,7 +242,13 @@ def _restrict(
     params: list[int | str],
 ) -> None:
     value = _value(restriction, column)
-    if restriction.comparison is not Comparison.EQUAL:
+    if restriction.comparison is Comparison.CONTAINS:
+        if column.kind not in (_Kind.TEXT, _Kind.SERIAL):
+            raise InvalidArgument(f"{restriction.column} is no text that could contain something")
+        position = "STRPOS" if dialect == "postgresql" else "INSTR"
+        conditions.append(f"{position}(LOWER({column.sql}), LOWER(?)) > 0")
+        value = _sought(restriction.value, column)
+    elif restriction.comparison is not Comparison.EQUAL:
         conditions.append(f"{_ordered(column, dialect)} {restriction.comparison.value} ?")
     elif not column.begins:
         conditions.append(f"{column.sql} = ?")
@@ -294,6 +304,12 @@ def _value(restriction: Restriction, column: _Column) -> int | str:
             return _time(restriction.column, value)
         case _:
             return _number(restriction.column, value)
+
+
+def _sought(value: int | str, column: _Column) -> str:
+    """What is looked for inside a text; of a serial number, its digits. The database folds the case on both sides."""
+    text = str(value).replace("\x00", "\\x00")
+    return text.replace(" ", "").replace(":", "") if column.kind is _Kind.SERIAL else text
 
 
 def _number(name: str, value: int | str) -> int:

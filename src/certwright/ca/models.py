@@ -59,6 +59,37 @@ class CaCertificate(models.Model):
         ]
 
 
+class CompanionCertificate(models.Model):
+    """A certificate that belongs to one of the CA's own: of its chain, or a cross certificate."""
+
+    id = models.BigAutoField(primary_key=True)
+    ca_id = models.BigIntegerField()
+    certificate_index = models.IntegerField()
+    role = models.TextField()  # chain, cross
+    position = models.IntegerField()
+    der = models.BinaryField()
+
+    class Meta:
+        db_table = "ca_companion_certificate"
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["ca_id", "certificate_index", "role", "position"], name="ca_companion_certificate_place"
+            ),
+        ]
+
+
+class CertificateRequest(models.Model):
+    """What a CA asked another one to sign, until the answer is installed. One at a time."""
+
+    ca_id = RowKey(primary_key=True)
+    key_name = models.TextField()
+    request = models.BinaryField()
+    made_when = models.BigIntegerField()
+
+    class Meta:
+        db_table = "ca_certificate_request"
+
+
 class Request(models.Model):
     """One row of the request table. [MS-CSRA] 3.1.1.1.1."""
 
@@ -138,6 +169,11 @@ class Certificate(models.Model):
                 name="ca_certificate_revoked",
                 condition=Q(revoked_when__isnull=False),
             ),
+            models.Index(
+                fields=["ca_id", "released_when"],
+                name="ca_certificate_released",
+                condition=Q(released_when__isnull=False),
+            ),
         ]
 
 
@@ -163,6 +199,7 @@ class Revocation(models.Model):
 
     class Meta:
         db_table = "ca_revocation"
+        indexes: ClassVar = [models.Index(fields=["ca_id", "effective"], name="ca_revocation_effective")]
 
 
 class RequestExtension(models.Model):

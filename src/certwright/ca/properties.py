@@ -8,6 +8,7 @@ from certwright.adcs.properties import LATEST, CaProperty, PropertyValue
 from certwright.adcs.requester import Requester
 from certwright.adcs.roles import CaAccess
 from certwright.ca.authority import Authority
+from certwright.ca.chains import Above
 from certwright.ca.database import CaCertificateRecord
 from certwright.ca.generation import CaGeneration
 from certwright.pki.cms import certs_only
@@ -23,12 +24,12 @@ class CaProperties:
 
     Args:
         authority: the CA.
-        parents: its chain above, nearest first, as certificates (DER); empty for a root.
+        above: the chain above each of its certificates.
     """
 
-    def __init__(self, authority: Authority, parents: tuple[bytes, ...]) -> None:
+    def __init__(self, authority: Authority, above: Above) -> None:
         self._authority = authority
-        self._parents = parents
+        self._above = above
 
     def read(self, caller: Requester, prop: CaProperty, index: int = 0) -> PropertyValue:
         """The value of one property.
@@ -107,14 +108,14 @@ class CaProperties:
             case CaProperty.CA_SIGNATURE_CERTIFICATE:
                 return certificate.der
             case CaProperty.CA_SIGNATURE_CERTIFICATE_CHAIN:
-                return certs_only((certificate.der, *self._parents))
+                return certs_only((certificate.der, *self._above(certificate)))
             case CaProperty.BASE_CRL | CaProperty.CRL_STATE | CaProperty.DELTA_CRL:
                 crl = self._authority.database.latest_crl(certificate.key_index, delta=prop is CaProperty.DELTA_CRL)
                 if prop is CaProperty.CRL_STATE:
                     if crl is None:
                         return _STATE_ERROR
                     return _STATE_VALID if crl.next_update > self._authority.clock() else _STATE_EXPIRED
-                if crl is None:
+                if crl is None or (crl.min_base and crl.next_update <= self._authority.clock()):
                     raise InvalidArgument(f"{generation.record.name} has published no such CRL", _EMPTY)
                 return crl.der
             case CaProperty.CA_CERTIFICATE_STATE:

@@ -7,7 +7,7 @@ since the epoch; what a row cannot hold as text in both databases (NUL, lone sur
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -22,6 +22,7 @@ from certwright.ca.database import (
     RevokedEntry,
 )
 from certwright.database import Row
+from certwright.pki.crl import encode_entry
 
 MAX_REQUEST_ID: Final = 0x7FFF_FFFF
 """Request IDs are positive 32-bit numbers on the wire. [MS-WCCE] 3.2.1.4.2.1."""
@@ -207,6 +208,12 @@ def revoked_entry(row: Row) -> RevokedEntry:
     return RevokedEntry(int(row[0], 16), datetime.fromtimestamp(row[1], UTC), _REASONS[row[2]], bytes(row[3]))
 
 
+def released_entry(serial_number: str, released: int) -> RevokedEntry:
+    """How a delta CRL takes a certificate off the list. RFC 5280 5.3.1."""
+    serial, when, reason = int(serial_number, 16), moment(released), RevocationReason.REMOVE_FROM_CRL
+    return RevokedEntry(serial, when, reason, encode_entry(serial, when, int(reason)))
+
+
 def crl_record(row: Row) -> CrlRecord:
     """A row of `CRL_COLUMNS` and the DER."""
     return CrlRecord(
@@ -223,9 +230,14 @@ def crl_record(row: Row) -> CrlRecord:
     )
 
 
-def ca_certificate_record(row: Row) -> CaCertificateRecord:
-    """A row of `CA_CERTIFICATE_COLUMNS`."""
-    return CaCertificateRecord(row[0], row[1], bytes(row[2]), row[3], moment(row[4]), moment(row[5]))
+def ca_certificate_record(row: Row, companions: Iterable[Row] = ()) -> CaCertificateRecord:
+    """A row of `CA_CERTIFICATE_COLUMNS`, with the (index, role, DER) of what belongs to the CA's certificates."""
+
+    def of(role: str) -> tuple[bytes, ...]:
+        return tuple(bytes(der) for index, kind, der in companions if (index, kind) == (row[0], role))
+
+    times = moment(row[4]), moment(row[5])
+    return CaCertificateRecord(row[0], row[1], bytes(row[2]), row[3], *times, of("chain"), of("cross"))
 
 
 def encode_settings(settings: object) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from certwright.adcs.errors import (
     CaUnreachable,
@@ -26,6 +26,7 @@ from certwright.audit.trail import AuditTrail
 from certwright.ca import rows
 from certwright.ca.database import (
     CaRecord,
+    CertificateRequestRecord,
     CrlRecord,
     RequestRecord,
     RequestState,
@@ -99,6 +100,23 @@ class SqlCaDatabase:
             self._remember(transaction.ca())
 
     @contextmanager
+    def transaction_with(self, other: Self) -> Iterator[tuple[SqlCaTransaction, SqlCaTransaction]]:
+        """Lock two CAs of this database, this one first, and commit what is written to both at once.
+
+        Raises:
+            CaUnreachable: as `transaction`.
+        """
+        with _explained():
+            with (
+                self._database.transaction() as connection,
+                self.within(connection) as mine,
+                other.within(connection) as theirs,
+            ):
+                yield mine, theirs
+            self._remember(mine.ca())
+            other._remember(theirs.ca())
+
+    @contextmanager
     def within(self, connection: Connection) -> Iterator[SqlCaTransaction]:
         """The same inside a transaction that the caller opened and commits: for what several rooms do together."""
         transaction = self._lock(connection)
@@ -165,6 +183,13 @@ class SqlCaDatabase:
         self._remember(record)
         return record
 
+    def certificate_request(self) -> CertificateRequestRecord | None:
+        with self._reading() as connection:
+            row = connection.one(
+                "SELECT key_name, request, made_when FROM ca_certificate_request WHERE ca_id = ?", (self._ca_id,)
+            )
+        return None if row is None else CertificateRequestRecord(row[0], bytes(row[1]), rows.moment(row[2]))
+
     # -- requests ----------------------------------------------------------------------------------------------
 
     def request(self, request_id: int) -> RequestRecord | None:
@@ -225,6 +250,50 @@ class SqlCaDatabase:
             ):
                 yield rows.revoked_entry(row)
 
+    def revoked_since(self, since: datetime, *, key_index: int, now: datetime) -> Iterator[RevokedEntry]:
+        """Entries for a delta CRL, each certificate once. [MS-CSRA] 3.1.4.1.6.
+
+        What was revoked earlier but becomes effective only now counts too: no base could say it.
+        """
+        last = self._last_base_update(key_index)
+        return self._changes(
+            rows.seconds(since), key_index, rows.seconds(now), -1 if last is None else rows.seconds(last)
+        )
+
+    def _changes(self, since: int, key_index: int, now: int, not_expired_before: int) -> Iterator[RevokedEntry]:
+        with self._reading() as connection:
+            for row in connection.stream(
+                "SELECT v.serial_number, v.effective, v.reason, v.entry FROM ca_certificate c"
+                " JOIN ca_revocation v ON v.id = c.id"
+                " WHERE c.ca_id = ? AND c.revoked_when >= ? AND c.ca_key_index = ? AND v.effective <= ?"
+                " AND c.not_after >= ?"
+                " UNION ALL "
+                "SELECT v.serial_number, v.effective, v.reason, v.entry FROM ca_revocation v"
+                " JOIN ca_certificate c ON c.id = v.id"
+                " WHERE v.ca_id = ? AND v.effective >= ? AND v.effective <= ? AND v.ca_key_index = ?"
+                " AND c.revoked_when < ? AND v.not_after >= ?",
+                (
+                    *(self._ca_id, since, key_index, now, not_expired_before),
+                    *(self._ca_id, since, now, key_index, since, not_expired_before),
+                ),
+            ):
+                yield rows.revoked_entry(row)
+            for serial, released in connection.stream(
+                "SELECT serial_number, released_when FROM ca_certificate"
+                " WHERE ca_id = ? AND released_when >= ? AND ca_key_index = ? AND not_after >= ?",
+                (self._ca_id, since, key_index, not_expired_before),
+            ):
+                yield rows.released_entry(serial, released)
+
+    def unexpired_bases(self, key_index: int, now: datetime) -> Sequence[CrlRecord]:
+        with self._reading() as connection:
+            found = connection.many(
+                f"SELECT {rows.CRL_COLUMNS} FROM ca_crl WHERE ca_id = ? AND key_index = ? AND min_base = 0"  # noqa: S608
+                " AND next_update > ? ORDER BY number",
+                (self._ca_id, key_index, rows.seconds(now)),
+            )
+        return [rows.crl_record((*row, b"")) for row in found]
+
     def _last_base_update(self, key_index: int) -> datetime | None:
         """thisUpdate of the newest base CRL of a key."""
         with self._reading() as connection:
@@ -246,9 +315,12 @@ class SqlCaDatabase:
             )
         return None if row is None else rows.crl_record(row)
 
-    def mark_crl_published(self, number: int, key_index: int, *, when: datetime | None, error: str) -> None:
+    def mark_crl_published(
+        self, number: int, key_index: int, *, delta: bool = False, when: datetime | None, error: str
+    ) -> None:
         sql = (
-            "UPDATE ca_crl SET published_when = ?, publish_error = ? WHERE ca_id = ? AND key_index = ? AND number = ?"
+            "UPDATE ca_crl SET published_when = ?, publish_error = ?"  # noqa: S608
+            f" WHERE ca_id = ? AND key_index = ? AND number = ? AND min_base {'>' if delta else '='} 0"
         )
         params = (rows.optional_seconds(when), rows.text(error), self._ca_id, key_index, number)
         if self._transaction_here() is not None:
@@ -299,6 +371,11 @@ def _load(connection: Connection, ca_id: int) -> CaRecord:
             " WHERE ca_id = ? ORDER BY certificate_index",
             (ca_id,),
         )
+        companions = connection.many(
+            "SELECT certificate_index, role, der FROM ca_companion_certificate"
+            " WHERE ca_id = ? ORDER BY certificate_index, role, position",
+            (ca_id,),
+        )
         if connection.one("SELECT version FROM ca WHERE id = ?", (ca_id,)) == (row[6],):
             break
     name, ca_type, parent, settings, initial_settings, crl_number, version = row
@@ -308,7 +385,7 @@ def _load(connection: Connection, ca_id: int) -> CaRecord:
         ca_type=CaType(ca_type),
         parent=parent,
         settings=json.loads(settings),
-        certificates=tuple(rows.ca_certificate_record(row) for row in found),
+        certificates=tuple(rows.ca_certificate_record(row, companions) for row in found),
         crl_number=crl_number,
         version=version,
         initial_settings=json.loads(initial_settings),

@@ -8,7 +8,9 @@ from dataclasses import dataclass, replace
 from certwright.adcs.request import RequestAttributes, RequestFlags
 from certwright.adcs.requester import Requester
 from certwright.adcs.template import CertificateTemplate
-from certwright.ca.intake.formats import IntakeError, accept_request, parse_request
+from certwright.ca.intake.errors import IntakeError
+from certwright.ca.intake.formats import accept_message, accept_request, parse_request
+from certwright.ca.intake.messages import Message
 from certwright.ca.intake.request import EnrollmentRequest
 from certwright.directory.base import Principal
 from certwright.pki.pkcs10 import CertificationRequest
@@ -18,7 +20,9 @@ from certwright.pki.pkcs10 import CertificationRequest
 class Submission:
     """A request with everything looked up that may block: made before the issuer's queue.
 
-    `read` is what intake made of it; None as long as nobody looked.
+    `principal` is the caller's account, `target` the one an enrollment agent names. `message` is what a signed
+    message around the request says; None for a bare PKCS#10. `read` is what intake made of it; None as long as nobody
+    looked.
     """
 
     caller: Requester
@@ -28,7 +32,19 @@ class Submission:
     flags: RequestFlags
     templates: Mapping[str, CertificateTemplate]
     published: frozenset[str]
+    message: Message | None = None
+    target: Principal | None = None
     read: EnrollmentRequest | IntakeError | None = None
+
+    @property
+    def kind(self) -> RequestFlags:
+        """The format of a request that was read."""
+        return RequestFlags.PKCS10 if self.message is None else self.message.kind
+
+    @property
+    def subject(self) -> Principal | None:
+        """The account the certificate is for."""
+        return self.target if self.message is not None and self.message.on_behalf_of else self.principal
 
 
 def read_all(submissions: Sequence[Submission]) -> list[Submission]:
@@ -41,26 +57,27 @@ def read_all(submissions: Sequence[Submission]) -> list[Submission]:
     return [_accepted(*pair) for pair in zip(submissions, parsed, strict=True)]
 
 
-def _parsed(submission: Submission) -> CertificationRequest | IntakeError | None:
+def _parsed(submission: Submission) -> CertificationRequest | IntakeError | Message | None:
     if submission.read is not None:
         return None
+    if submission.message is not None:
+        return submission.message
     try:
         return parse_request(submission.raw, submission.flags)
     except IntakeError as error:
         return error
 
 
-def _accepted(submission: Submission, parsed: CertificationRequest | IntakeError | None) -> Submission:
+def _accepted(submission: Submission, parsed: CertificationRequest | IntakeError | Message | None) -> Submission:
     if parsed is None:
         return submission
     read: EnrollmentRequest | IntakeError
     if isinstance(parsed, IntakeError):
         read = parsed
     else:
+        rest = submission.raw, submission.caller, submission.subject, submission.attributes
         try:
-            read = accept_request(
-                parsed, submission.raw, submission.caller, submission.principal, submission.attributes
-            )
+            read = accept_message(parsed, *rest) if isinstance(parsed, Message) else accept_request(parsed, *rest)
         except IntakeError as error:
             read = error
     return replace(submission, read=read)

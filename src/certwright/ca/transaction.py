@@ -21,6 +21,7 @@ from certwright.ca.database import (
     CaCertificateRecord,
     CaRecord,
     CertificateRecord,
+    CertificateRequestRecord,
     CrlRecord,
     DuplicateSerial,
     RequestRecord,
@@ -72,9 +73,31 @@ class SqlCaTransaction:
                 rows.seconds(record.not_after),
             ),
         )
+        companions = [("chain", der) for der in record.chain] + [("cross", der) for der in record.crosses]
+        for position, (role, der) in enumerate(companions):
+            self._connection.execute(
+                "INSERT INTO ca_companion_certificate (ca_id, certificate_index, role, position, der)"
+                " VALUES (?, ?, ?, ?, ?)",
+                (self._ca_id, record.index, role, position, der),
+            )
         certificates = tuple(sorted((*self._record.certificates, record), key=lambda certificate: certificate.index))
         self._record = replace(self._record, certificates=certificates, version=self._record.version + 1)
         self._connection.execute("UPDATE ca SET version = ? WHERE id = ?", (self._record.version, self._ca_id))
+
+    def set_parent(self, name: str) -> None:
+        self._record = replace(self._record, parent=rows.text(name), version=self._record.version + 1)
+        self._connection.execute(
+            "UPDATE ca SET parent = ?, version = ? WHERE id = ?",
+            (self._record.parent, self._record.version, self._ca_id),
+        )
+
+    def set_certificate_request(self, record: CertificateRequestRecord | None) -> None:
+        self._connection.execute("DELETE FROM ca_certificate_request WHERE ca_id = ?", (self._ca_id,))
+        if record is not None:
+            self._connection.execute(
+                "INSERT INTO ca_certificate_request (ca_id, key_name, request, made_when) VALUES (?, ?, ?, ?)",
+                (self._ca_id, record.key_name, record.request, rows.seconds(record.made_when)),
+            )
 
     # -- requests ----------------------------------------------------------------------------------------------
 

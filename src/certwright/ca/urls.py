@@ -29,6 +29,7 @@ class IssuanceUrls:
     cdp: tuple[str, ...] = ()
     aia: tuple[str, ...] = ()
     ocsp: tuple[str, ...] = ()
+    freshest: tuple[str, ...] = ()
 
 
 NO_URLS: Final = IssuanceUrls()
@@ -125,6 +126,10 @@ class UrlVariables:
     def crl_file(self) -> str:
         """`%3%8%9.crl`."""
         return f"{self.value('3')}{self.value('8')}{self.value('9')}.crl"
+
+    def cross_file(self, signer: int, holder: int) -> str:
+        """`%1_%3(0-1).crt`: the key of certificate 0 signed that of certificate 1."""
+        return f"{self.value('1')}_{self.value('3')}({signer}-{holder}).crt"
 
     @property
     def certificate_file(self) -> str:

@@ -17,15 +17,22 @@ from certwright.cli import (
     accounts,
     auditing,
     authorities,
+    ca_renewal,
     certificates,
     device_users,
+    doctoring,
+    domains,
+    enrolling,
+    establishing,
     explaining,
     initializing,
     inventory,
+    ndes,
     notifications,
     orders,
     renewal,
     requests,
+    responder,
     services,
     serving,
     templates,
@@ -45,18 +52,25 @@ application.command("run")(serving.run)
 application.command("serve")(serving.serve)
 application.command("worker")(serving.worker)
 application.command("explain")(explaining.explain)
+application.command("enroll")(enrolling.enroll)
 application.add_typer(accounts.commands, name="account")
 application.add_typer(templates.commands, name="template")
 application.add_typer(authorities.commands, name="ca")
+authorities.commands.add_typer(establishing.commands)  # without a name: more verbs of the same noun
+authorities.commands.add_typer(ca_renewal.commands)
 application.add_typer(requests.commands, name="request")
 application.add_typer(certificates.commands, name="certificate")
 application.add_typer(auditing.commands, name="audit")
 application.add_typer(tls.commands, name="tls")
+application.add_typer(responder.commands, name="responder")
+application.add_typer(domains.commands, name="domain")
+application.add_typer(doctoring.commands, name="doctor")
 application.add_typer(device_users.commands, name="device-user")
 application.add_typer(services.commands, name="service")
 application.add_typer(orders.commands, name="order")
 application.add_typer(inventory.commands, name="inventory")
 application.add_typer(renewal.commands, name="renewal")
+application.add_typer(ndes.commands, name="ndes")
 application.add_typer(notifications.commands, name="notification")
 
 

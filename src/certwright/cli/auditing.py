@@ -1,14 +1,21 @@
-"""`certwright audit`: the audit trail."""
+"""`certwright audit`: the audit trail, and the security audit."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from certwright.cli.session import AsOption, HomeOption, JsonOption, opened
 
-commands = typer.Typer(help="The audit trail: list and verify.", no_args_is_help=True)
+if TYPE_CHECKING:
+    from certwright.directory.security_audit.audit import SecurityReport
+    from certwright.directory.security_audit.findings import Finding
+
+commands = typer.Typer(
+    help="The audit trail, and the audit of what would let somebody escalate.", no_args_is_help=True
+)
 
 
 @commands.command("list")
@@ -94,3 +101,141 @@ def verify(as_account: AsOption = "", as_json: JsonOption = False, home: HomeOpt
             print_error(sentence)
     if result.broken:
         raise typer.Exit(1)
+
+
+@commands.command("security")
+def security(
+    show_all: Annotated[
+        bool, typer.Option("--all", help="Show how each of the seventeen stands, also those that are closed.")
+    ] = False,
+    low_privileged: Annotated[
+        list[str] | None,
+        typer.Option("--low-privileged", metavar="GROUP", help="A further group that counts as everybody."),
+    ] = None,
+    domain: Annotated[
+        str,
+        typer.Option("--domain", metavar="DNS", help="Audit the CAs of this Active Directory instead, over LDAP."),
+    ] = "",
+    server: Annotated[
+        list[str] | None,
+        typer.Option("--server", metavar="HOST", help="A domain controller to ask; found by DNS otherwise."),
+    ] = None,
+    user: Annotated[str, typer.Option("--user", metavar="NAME", help="The account that reads, with --domain.")] = "",
+    password_file: Annotated[
+        str,
+        typer.Option(
+            "--password-file", metavar="FILE", help="Its first line is the password; - reads standard input."
+        ),
+    ] = "",
+    keytab: Annotated[Path | None, typer.Option("--keytab", metavar="FILE", help="Instead of a password.")] = None,
+    ca_file: Annotated[
+        Path | None, typer.Option("--ca-file", metavar="FILE", help="CA certificates trusted for LDAPS, PEM.")
+    ] = None,
+    as_account: AsOption = "",
+    as_json: JsonOption = False,
+    home: HomeOption = None,
+) -> None:
+    """Look for the known escalations ESC1 to ESC17 and say how to close each; exit status 1 when one is open.
+
+    Prints nothing when nothing is open and everything could be looked at.
+    """
+    from certwright.adcs.roles import CaAccess
+    from certwright.cli.output import print_json
+
+    if domain:
+        report = _audit_domain(domain, server or [], user, password_file, keytab, ca_file, low_privileged or [])
+    else:
+        from certwright.server.security_audit import own_security
+
+        with opened(home, as_account) as session:
+            session.installation.demand(session.operator, CaAccess.AUDITOR | CaAccess.ADMINISTRATOR)
+            report = own_security(session.installation, low_privileged or ())
+    if as_json:
+        print_json(_as_json(report))
+    else:
+        _print_report(report, show_all)
+    if any(each.needs_acceptance and not each.accepted for each in report.findings):
+        raise typer.Exit(1)
+
+
+def _audit_domain(
+    domain: str,
+    servers: list[str],
+    user: str,
+    password_file: str,
+    keytab: Path | None,
+    ca_file: Path | None,
+    low_privileged: list[str],
+) -> SecurityReport:
+    """The audit of a forest, with an account of it; nothing of this installation is used."""
+    from certwright.adcs.errors import InvalidArgument
+    from certwright.cli.files import read_password
+    from certwright.directory.active_directory.settings import DomainSettings
+    from certwright.server.security_audit import domain_security
+
+    if not user:
+        raise InvalidArgument("say as whom the directory is read: --user NAME; an ordinary account is enough")
+    password = "" if keytab else read_password(password_file, f"Password of {user}", "--password-file")
+    settings = DomainSettings(
+        realm=domain.upper(),
+        dns_domain=domain.lower(),
+        account=user,
+        controllers=tuple(servers),
+        keytab=keytab,
+        password=password,
+        ca_file=ca_file,
+    )
+    return domain_security(settings, low_privileged)
+
+
+def _print_report(report: SecurityReport, show_all: bool) -> None:
+    from certwright.cli.output import print_error, print_line, print_table
+    from certwright.directory.security_audit.audit import Standing
+
+    for finding in report.findings:
+        for line in _lines(finding):
+            print_line(line)
+    for each in report.coverage:
+        if each.standing is Standing.NOT_VISIBLE and not show_all:
+            print_line(f"{each.number} not visible over LDAP: {each.title}. {each.reason}.")
+    if show_all:
+        rows = ((each.number, each.title, each.standing.value, each.reason) for each in report.coverage)
+        print_table(rows, "number", "escalation", "standing", "why")
+    for sentence in report.unreadable:
+        print_error(f"not audited: {sentence}")
+
+
+def _lines(finding: Finding) -> list[str]:
+    overridden = ", overridden" if finding.accepted else ""
+    return [
+        f"{finding.number} ({finding.severity.value}{overridden}) {finding.object}: {finding.title}",
+        f"  {finding.sentence}",
+        *(f"  who: {ace}" for ace in finding.aces),
+        f"  why: {'; '.join(finding.why)}",
+        f"  fix: {finding.fix}",
+    ]
+
+
+def _as_json(report: SecurityReport) -> dict[str, Any]:
+    return {
+        "findings": [
+            {
+                "number": each.number,
+                "title": each.title,
+                "severity": each.severity.value,
+                "accepted": each.accepted,
+                "object": each.object,
+                "sentence": each.sentence,
+                "aces": each.aces,
+                "why": each.why,
+                "fix": each.fix,
+                "principals": sorted(each.principals),
+            }
+            for each in report.findings
+        ],
+        "coverage": [
+            {"number": each.number, "title": each.title, "standing": each.standing.value, "reason": each.reason}
+            for each in report.coverage
+        ],
+        "unreadable": report.unreadable,
+    }

@@ -23,6 +23,12 @@ _NameArgument = Annotated[str, typer.Argument(metavar="CA", help="Which CA, by i
 _OptionalName = Annotated[
     str, typer.Argument(metavar="[CA]", help="Which CA, by its name; the issuing CA by default.")
 ]
+_KeyOption = Annotated[
+    int,
+    typer.Option(
+        "--key", metavar="N", min=-1, help="An earlier key of the CA, by its number; the newest by default."
+    ),
+]
 _PassphraseOption = Annotated[
     str,
     typer.Option(
@@ -130,6 +136,8 @@ def crl(
     ca: CaOption = "",
     out: _OutOption = Path("-"),
     der: Annotated[bool, typer.Option("--der", help="DER instead of PEM.")] = False,
+    delta: Annotated[bool, typer.Option("--delta", help="The delta CRL instead of the base CRL.")] = False,
+    key_index: _KeyOption = -1,
     force: _ForceOption = False,
     home: HomeOption = None,
 ) -> None:
@@ -141,30 +149,35 @@ def crl(
     with opened(home) as session:
         database = session.installation.ca(name or ca).authority.database
         newest = max(database.ca().certificates, key=lambda each: each.index)
-        found = database.latest_crl(newest.key_index)
+        found = database.latest_crl(newest.key_index if key_index < 0 else key_index, delta=delta)
     if found is None:
-        raise InvalidArgument("this CA has published no CRL yet; run: certwright ca publish-crl")
+        raise InvalidArgument("this CA has published no such CRL yet; run: certwright ca publish-crl")
     write_file(out, found.der if der else armor.armor(armor.X509_CRL, found.der).encode(), force=force)
 
 
 @commands.command("publish-crl")
 def publish_crl(
-    name: _OptionalName = "", ca: CaOption = "", as_account: AsOption = "", home: HomeOption = None
+    name: _OptionalName = "",
+    ca: CaOption = "",
+    delta: Annotated[bool, typer.Option("--delta", help="A delta CRL alone, where the CA makes them.")] = False,
+    as_account: AsOption = "",
+    home: HomeOption = None,
 ) -> None:
-    """Make and publish a new CRL now."""
+    """Make and publish a new CRL now, of every key of the CA; a delta CRL with it where the CA makes them."""
     from certwright.adcs.interfaces import CrlKind
     from certwright.cli.output import print_line, progress
 
     with opened(home, as_account) as session, progress(1) as step:
         local = session.installation.ca(name or ca)
         step("making the CRL")
-        session.administer(local.config).publish_crls(CrlKind.BASE)
+        session.administer(local.config).publish_crls(CrlKind.DELTA if delta else CrlKind.BASE)
         database = local.authority.database
         newest = max(database.ca().certificates, key=lambda each: each.index)
-        made = database.latest_crl(newest.key_index)
+        made = database.latest_crl(newest.key_index, delta=delta)
     assert made is not None
+    kind = "Delta CRL" if delta else "CRL"
     print_line(
-        f"CRL {made.number} of {local.authority.name} is published: {made.entry_count} entries, "
+        f"{kind} {made.number} of {local.authority.name} is published: {made.entry_count} entries, "
         f"valid until {made.next_update:%Y-%m-%d %H:%M}Z."
     )
 
@@ -175,13 +188,20 @@ def set_settings(
         list[str] | None,
         typer.Argument(metavar="KEY=VALUE", help="Settings to change; without any, they are explained."),
     ] = None,
+    override: Annotated[
+        list[str] | None,
+        typer.Option("--override", metavar="ESC", help="Save it although it opens this escalation; may be repeated."),
+    ] = None,
+    reason: Annotated[
+        str, typer.Option("--reason", metavar="TEXT", help="Why the refusal is overridden, for the audit trail.")
+    ] = "",
     ca: CaOption = "",
     as_account: AsOption = "",
     home: HomeOption = None,
 ) -> None:
     """Change settings of a CA, all or none; a running server follows at once. An empty value means the default."""
     from certwright.ca.configuration import SETTINGS
-    from certwright.cli.output import print_line
+    from certwright.cli.output import note, print_line
 
     if not settings:
         for key, setting in SETTINGS.items():
@@ -189,9 +209,13 @@ def set_settings(
             print_line(f"    {setting.meaning}")
         return
     changes = parse_settings(settings)
+    accepted = [*(override or ())]
+    if changes.get("channel-binding", "").strip().lower() in ("allow", "off") and not accepted:
+        accepted, reason = ["ESC8"], reason or "channel-binding was set by its name at the command line"
+        note("ESC8: without channel bindings a logon may be relayed from another server; audit security lists it")
     with opened(home, as_account) as session:
         local = session.installation.ca(ca)
-        session.administer(local.config).set_configuration(changes)
+        session.administer(local.config).set_configuration(changes, override=accepted, reason=reason)
         now = session.installation.configuration(ca).as_text()
     for key in changes:
         print_line(f"{key} = {now.get(key, '')}")
@@ -203,6 +227,7 @@ def take_offline(
     out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="Where the encrypted key goes.")],
     passphrase_file: _PassphraseOption = "",
     issuing: Annotated[bool, typer.Option("--issuing", help="Also if the CA issues to everybody: it stops.")] = False,
+    key_index: _KeyOption = -1,
     as_account: AsOption = "",
     home: HomeOption = None,
 ) -> None:
@@ -224,7 +249,7 @@ def take_offline(
             raise InvalidArgument(
                 f"{record.name} issues certificates to everybody and would stop; say --issuing if that is meant"
             )
-        key_name = _key_name(record)
+        key_name = _key_name(record, key_index)
         passphrase = read_password(passphrase_file, "Passphrase for the key file", "--passphrase-file").encode()
         session.installation.key_store.take_offline(key_name, out, passphrase)
         removed = (AuditEvent.CA_KEY_EXPORTED, AuditEvent.CA_KEY_REMOVED)
@@ -240,6 +265,7 @@ def bring_online(
     name: _NameArgument,
     file: Annotated[str, typer.Option("--in", "-i", metavar="FILE", help="The encrypted key; - is standard input.")],
     passphrase_file: _PassphraseOption = "",
+    key_index: _KeyOption = -1,
     as_account: AsOption = "",
     home: HomeOption = None,
 ) -> None:
@@ -253,7 +279,7 @@ def bring_online(
         local = session.installation.ca(name)
         session.installation.demand(session.operator, CaAccess.ADMINISTRATOR, name)
         record = local.authority.database.ca()
-        key_name = _key_name(record)
+        key_name = _key_name(record, key_index)
         pem = read_file(file, 64 << 10)
         passphrase = read_password(passphrase_file, "Passphrase of the key file", "--passphrase-file").encode()
         session.installation.key_store.import_(key_name, pem, passphrase)
@@ -299,8 +325,20 @@ def _describe(session: Session, record: CaRecord) -> dict[str, Any]:
     }
 
 
-def _key_name(record: CaRecord) -> str:
-    return max(record.certificates, key=lambda each: each.index).key_name
+def _key_name(record: CaRecord, key_index: int) -> str:
+    """The newest key of a CA, or the one with this number.
+
+    Raises:
+        InvalidArgument: it has none of this number.
+    """
+    from certwright.adcs.errors import InvalidArgument
+
+    newest_first = sorted(record.certificates, key=lambda each: each.index, reverse=True)
+    for certificate in newest_first:
+        if key_index in (-1, certificate.key_index):
+            return certificate.key_name
+    numbers = ", ".join(str(number) for number in sorted({each.key_index for each in newest_first}))
+    raise InvalidArgument(f"{record.name} has no key {key_index}; it has {numbers}")
 
 
 def _audit(session: Session, name: str, events: tuple[Any, ...], **details: str) -> None:

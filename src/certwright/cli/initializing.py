@@ -21,6 +21,14 @@ class KeyChoice(StrEnum):
     ECDSA_P384 = "ecdsa-p384"
 
 
+class CasChoice(StrEnum):
+    """The same list as `server.initialization.Cas`."""
+
+    TWO_TIER = "two-tier"
+    ROOT = "root"
+    NONE = "none"
+
+
 def init(
     hostname: Annotated[
         str,
@@ -54,6 +62,9 @@ def init(
     ca_key: Annotated[
         KeyChoice, typer.Option("--ca-key", help="The issuing CA's key.", show_choices=True)
     ] = KeyChoice.RSA_3072,
+    cas: Annotated[
+        CasChoice, typer.Option("--cas", help="Which CAs: a root and an issuing one, the root alone, or none yet.")
+    ] = CasChoice.TWO_TIER,
     database: Annotated[
         str,
         typer.Option("--database", metavar="URL", help="sqlite, or postgresql://user:password@host/database, empty."),
@@ -70,13 +81,15 @@ def init(
 ) -> None:
     """Make a new installation: a root and an issuing CA, a domain with its templates, and TLS for the listeners.
 
+    With --cas root it is for a host without a network, with none for a CA that is signed elsewhere.
+
     Asks nothing. Refuses a folder that holds one already; when it is interrupted, nothing is left behind.
     """
     from certwright.cli.files import read_password
     from certwright.cli.output import print_line, progress
     from certwright.keystores.base import KeyAlgorithm
     from certwright.server import logs
-    from certwright.server.initialization import STEPS, Plan, initialize, plan_settings
+    from certwright.server.initialization import Cas, Plan, initialize, plan_settings
 
     logs.configure("error", "console")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # whoever ends it wants nothing left behind
@@ -88,14 +101,24 @@ def init(
         netbios=netbios,
         root_key=KeyAlgorithm(root_key.value),
         ca_key=KeyAlgorithm(ca_key.value),
+        cas=Cas(cas.value),
         password=read_password(admin_password_file, option="--admin-password-file") if admin_password_file else "",
     )
-    with progress(STEPS) as step:
+    with progress(plan.steps) as step:
         made = initialize(folder, plan, step)
     print_line(f"Certwright is initialised in {made.folder}.")
     print_line(f"  domain               {plan.dns_domain} ({plan.netbios})")
-    print_line(f"  CAs                  {plan.root_name}, {plan.issuing_name}")
-    print_line(f"  root certificate     {made.root_certificate}")
+    if plan.cas is Cas.TWO_TIER:
+        print_line(f"  CAs                  {plan.root_name}, {plan.issuing_name}")
+    elif plan.cas is Cas.ROOT:
+        print_line(f"  CA                   {plan.root_name}")
+    if plan.cas is not Cas.NONE:
+        print_line(f"  root certificate     {made.root_certificate}")
     if made.administrator_password.exists():
         print_line(f"  first password       {made.administrator_password} (of {plan.netbios}\\Administrator)")
-    print_line(f"  next                 certwright run --home {made.folder}")
+    next_command = {
+        Cas.TWO_TIER: f"run --home {made.folder}",
+        Cas.ROOT: f"ca sign REQUEST-FILE --home {made.folder}",
+        Cas.NONE: f"ca create NAME --request FILE --home {made.folder}",
+    }[plan.cas]
+    print_line(f"  next                 certwright {next_command}")

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
@@ -30,7 +31,30 @@ AsOption = Annotated[
 CaOption = Annotated[
     str, typer.Option("--ca", metavar="NAME", help="Which CA, by its name; the issuing CA by default.")
 ]
+UserOption = Annotated[
+    str,
+    typer.Option("--user", metavar="NAME", help="In a domain: write the directory as this account of it, this once."),
+]
+UserPasswordOption = Annotated[
+    str,
+    typer.Option(
+        "--user-password-file",
+        metavar="FILE",
+        help="The first line is the password of --user; - reads standard input.",
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+class DomainUser(NamedTuple):
+    """An account of the domain that writes the directory for one command, instead of the service account."""
+
+    name: str
+    password_file: str
+
+
+chosen_user: ContextVar[DomainUser | None] = ContextVar("chosen_user", default=None)
+"""What the options of a noun said; the installation opened next takes it."""
 
 
 class Session:
@@ -73,4 +97,28 @@ def opened(home: Path | None, account: str = "") -> Iterator[Session]:
 
     logs.configure("error", "console")
     with Installation.open(Home.open(home_folder(home))) as installation:
+        user = chosen_user.get()
+        if user is not None:
+            chosen_user.set(None)
+            write_as(installation, user)
         yield Session(installation, account)
+
+
+def write_as(installation: Installation, user: DomainUser) -> None:
+    """Let an account of the domain write the directory for this command. Its password is asked for, and not kept.
+
+    Raises:
+        InvalidArgument: the installation belongs to no domain, or there is no password.
+    """
+    from certwright.adcs.errors import InvalidArgument
+    from certwright.cli.files import read_password
+    from certwright.directory.active_directory.administration import JoinedAdministration
+
+    administration = installation.directory_administration
+    if not isinstance(administration, JoinedAdministration):
+        raise InvalidArgument(
+            "--user is for installations that belong to a domain; this one has a directory of its own"
+        )
+    administration.write_as(
+        user.name, read_password(user.password_file, f"Password of {user.name}", "--user-password-file")
+    )

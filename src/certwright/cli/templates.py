@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from certwright.cli.session import AsOption, CaOption, HomeOption, JsonOption, opened
+from certwright.cli.session import (
+    AsOption,
+    CaOption,
+    DomainUser,
+    HomeOption,
+    JsonOption,
+    UserOption,
+    UserPasswordOption,
+    chosen_user,
+    opened,
+)
 
 if TYPE_CHECKING:
     from certwright.adcs.requester import Sid
@@ -27,11 +37,24 @@ _AcceptOption = Annotated[
     list[str] | None,
     typer.Option("--accept-risk", metavar="RISK", help="Accept a risk by its name, such as ESC1; may be repeated."),
 ]
+_ReasonOption = Annotated[
+    str, typer.Option("--reason", metavar="TEXT", help="Why a risk is accepted, for the audit trail.")
+]
+_DisplayNameOption = Annotated[
+    str, typer.Option("--display-name", metavar="TEXT", help="What people see; the name without it.")
+]
+_NewNameArgument = Annotated[str, typer.Argument(metavar="NEW", help="The new template's name, without blanks.")]
 _EnrollOption = Annotated[bool, typer.Option("--enroll", help="The right to enroll.")]
 _AutoenrollOption = Annotated[bool, typer.Option("--autoenroll", help="The right to autoenroll.")]
 _PrincipalArgument = Annotated[
     str, typer.Argument(metavar="PRINCIPAL", help=r"An account or group: name, DOMAIN\name or SID.")
 ]
+
+
+@commands.callback()
+def group(user: UserOption = "", user_password_file: UserPasswordOption = "") -> None:
+    """Certificate templates."""
+    chosen_user.set(DomainUser(user, user_password_file) if user else None)
 
 
 @commands.command("list")
@@ -43,11 +66,13 @@ def list_templates(
 ) -> None:
     """List templates and whether the CA publishes them."""
     from certwright.adcs.periods import period_text
-    from certwright.cli.output import print_json, print_table
+    from certwright.cli.output import note, print_json, print_table
 
     with opened(home) as session:
         templates = session.installation.directory_administration.templates()
         on_offer = _published(session, ca)
+        domain = session.installation.active_directory
+        left_out = domain.findings() if domain is not None else ()
     rows = [
         {
             "name": template.cn,
@@ -69,6 +94,8 @@ def list_templates(
     else:
         shown = ("name", "display_name", "published", "approval", "subject", "validity_period")
         print_table(([row[name] for name in shown] for row in rows), *(name.replace("_", " ") for name in shown))
+    for finding in left_out:
+        note(f"left out, because it cannot be used: {finding.cn}: {finding.reason}")
 
 
 @commands.command("show")
@@ -159,6 +186,7 @@ def export(
 def import_template(
     file: Annotated[str, typer.Argument(help="JSON as `template export` writes it; - reads standard input.")],
     accept_risk: _AcceptOption = None,
+    reason: _ReasonOption = "",
     as_account: AsOption = "",
     home: HomeOption = None,
 ) -> None:
@@ -171,8 +199,74 @@ def import_template(
     with opened(home, as_account) as session:
         administration = session.installation.directory_administration
         actor = administration.require_template_administrator(session.operator)
-        stored = administration.put_template(template, accept_risks=accept_risk or (), actor=actor)
+        stored = administration.put_template(template, accept_risks=accept_risk or (), reason=reason, actor=actor)
     print_line(f"Template {stored.cn}, version {stored.major_version}.{stored.minor_version}, is stored.")
+
+
+@commands.command("install-defaults")
+def install_defaults(as_account: AsOption = "", home: HomeOption = None) -> None:
+    """Add the 33 default templates, such as a new forest gets them; those that are there stay as they are."""
+    from certwright.cli.output import note, print_line
+
+    with opened(home, as_account) as session:
+        administration = session.installation.directory_administration
+        actor = administration.require_template_administrator(session.operator)
+        made = administration.install_default_templates(actor=actor)
+    for template in made:
+        print_line(template.cn)
+    note(f"{len(made)} templates were added." if made else "All default templates are there already.")
+
+
+@commands.command("create")
+def create(
+    new: _NewNameArgument,
+    display_name: _DisplayNameOption = "",
+    machine: Annotated[bool, typer.Option("--machine", help="For computers; without it, for users.")] = False,
+    as_account: AsOption = "",
+    home: HomeOption = None,
+) -> None:
+    """Add a template with sound values: names from the directory, one year, and only administrators may enroll."""
+    from certwright.cli.output import print_line
+
+    with opened(home, as_account) as session:
+        administration = session.installation.directory_administration
+        actor = administration.require_template_administrator(session.operator)
+        made = administration.create_template(new, display_name, machine=machine, actor=actor)
+    print_line(f"Template {made.cn} is made, with the OID {made.oid}. No CA issues it yet.")
+
+
+@commands.command("duplicate")
+def duplicate(
+    name: _NameArgument,
+    new: _NewNameArgument,
+    display_name: _DisplayNameOption = "",
+    accept_risk: _AcceptOption = None,
+    reason: _ReasonOption = "",
+    as_account: AsOption = "",
+    home: HomeOption = None,
+) -> None:
+    """Add a template like another one, with an OID of its own."""
+    from certwright.cli.output import print_line
+
+    with opened(home, as_account) as session:
+        administration = session.installation.directory_administration
+        actor = administration.require_template_administrator(session.operator)
+        made = administration.duplicate_template(
+            name, new, display_name, accept_risks=accept_risk or (), reason=reason, actor=actor
+        )
+    print_line(f"Template {made.cn} is made, with the OID {made.oid}. No CA issues it yet.")
+
+
+@commands.command("delete")
+def delete(name: _NameArgument, as_account: AsOption = "", home: HomeOption = None) -> None:
+    """Remove a template of one's own that no CA issues. Default templates stay."""
+    from certwright.cli.output import print_line
+
+    with opened(home, as_account) as session:
+        administration = session.installation.directory_administration
+        actor = administration.require_template_administrator(session.operator)
+        administration.delete_template(name, actor=actor)
+    print_line(f"Template {name} is deleted.")
 
 
 @commands.command("set")
@@ -183,6 +277,7 @@ def set_template(
         typer.Argument(metavar="KEY=VALUE", help="Settings to change; without any, they are explained."),
     ] = None,
     accept_risk: _AcceptOption = None,
+    reason: _ReasonOption = "",
     as_account: AsOption = "",
     home: HomeOption = None,
 ) -> None:
@@ -205,6 +300,7 @@ def set_template(
             name,
             lambda before: apply_settings(before, changes, resolve_group=sid_of),
             accept_risks=accept_risk or (),
+            reason=reason,
             actor=actor,
         )
     print_line(f"Template {stored.cn} is now version {stored.major_version}.{stored.minor_version}.")

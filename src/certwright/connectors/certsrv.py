@@ -25,7 +25,7 @@ from certwright.adcs.errors import (
     NoSuchRequest,
     NotSupported,
 )
-from certwright.adcs.interfaces import CertAdmin
+from certwright.adcs.interfaces import CertAdmin, Forecast
 from certwright.adcs.properties import CaProperty, PropertyValue
 from certwright.adcs.request import NO_ATTRIBUTES, Disposition, RequestAttributes, RequestFlags, Response
 from certwright.adcs.requester import Requester
@@ -164,7 +164,13 @@ class CertsrvConnection:
         self._last_known_id = max(self._last_known_id, response.request_id)
         return response
 
-    def retrieve(self, request_id: int | None = None, *, serial_number: str | None = None) -> Response:
+    def retrieve(
+        self,
+        request_id: int | None = None,
+        *,
+        serial_number: str | None = None,
+        flags: RequestFlags = RequestFlags.DETECT,
+    ) -> Response:
         """Ask for an earlier request of this account.
 
         Raises:
@@ -420,7 +426,13 @@ class AsyncCertsrvConnection:
     ) -> Response:
         return await asyncio.to_thread(self._blocking.submit, request, attributes, flags)
 
-    async def retrieve(self, request_id: int | None = None, *, serial_number: str | None = None) -> Response:
+    async def retrieve(
+        self,
+        request_id: int | None = None,
+        *,
+        serial_number: str | None = None,
+        flags: RequestFlags = RequestFlags.DETECT,
+    ) -> Response:
         return await asyncio.to_thread(self._blocking.retrieve, request_id, serial_number=serial_number)
 
     async def ca_property(self, prop: CaProperty, index: int = 0) -> PropertyValue:
@@ -485,3 +497,6 @@ class CertsrvConnector:
 
     def enrollable_templates(self, config: str, requester: Requester) -> Sequence[CertificateTemplate]:
         raise NotSupported("over Web Enrollment templates are seen by name only, without their rights")
+
+    def forecast(self, config: str, requester: Requester, request: bytes, attributes: RequestAttributes) -> Forecast:
+        raise NotSupported("over Web Enrollment a CA tells its mind only about requests that are submitted")

@@ -5,17 +5,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache, partial
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import structlog
 
 from certwright.adcs.errors import HResult, InvalidArgument
-from certwright.adcs.interfaces import CrlKind, Preview, Restriction, Row, Sort, Table
+from certwright.adcs.interfaces import CrlKind, Forecast, Preview, Restriction, Row, SettingDescription, Sort, Table
 from certwright.adcs.properties import CaProperty, PropertyValue
 from certwright.adcs.request import NO_ATTRIBUTES, RequestAttributes, RequestFlags, Response
 from certwright.adcs.requester import Requester, Sid
@@ -24,11 +24,18 @@ from certwright.adcs.security import SecurityDescriptor
 from certwright.adcs.template import CertificateTemplate
 from certwright.ca.administration import Administration
 from certwright.ca.authority import Authority
+from certwright.ca.configuration import SETTINGS
+from certwright.ca.forecast import forecast
 from certwright.ca.issuer import Issuer
 from certwright.ca.properties import CaProperties
+from certwright.ca.replies import Replies
+from certwright.ca.submissions import Submission
 from certwright.directory.base import EnrollmentService
 
 log = structlog.get_logger(__name__)
+
+LOOK_UPS: Final = 16
+"""Questions to a directory that may be waited for at a time."""
 
 _T = TypeVar("_T")
 
@@ -42,6 +49,7 @@ class LocalCa:
     issuer: Issuer
     administration: Administration
     properties: CaProperties
+    replies: Replies
 
 
 class LocalCertRequest:
@@ -62,26 +70,41 @@ class LocalCertRequest:
         flags: RequestFlags = RequestFlags.DETECT,
     ) -> Response:
         submission = self._ca.authority.look_up(self._requester, request, attributes, flags)
-        return self._ca.issuer.submit(submission)
+        return self.completed(self._ca.issuer.submit(submission), submission)
 
-    def retrieve(self, request_id: int | None = None, *, serial_number: str | None = None) -> Response:
-        return self._ca.authority.retrieve(self._requester, request_id, serial_number=serial_number)
+    def retrieve(
+        self,
+        request_id: int | None = None,
+        *,
+        serial_number: str | None = None,
+        flags: RequestFlags = RequestFlags.DETECT,
+    ) -> Response:
+        found = self._ca.authority.retrieve(self._requester, request_id, serial_number=serial_number)
+        return self._ca.replies.complete(found, flags)
 
     def ca_property(self, prop: CaProperty, index: int = 0) -> PropertyValue:
         return self._ca.properties.read(self._requester, prop, index)
+
+    def completed(self, response: Response, submission: Submission) -> Response:
+        """With its full response, if one was asked for."""
+        body_part = submission.message.body_part if submission.message is not None else 1
+        return self._ca.replies.complete(response, submission.flags, body_part)
 
 
 class AsyncLocalCertRequest:
     """The same door on an event loop.
 
-    Look-ups that may block run in `pool`, unless the directory answers from memory (`inline`).
+    Look-ups in a directory that may block run in `lookups`, which is none where it answers from memory. They have
+    threads of their own: a directory that is down keeps nobody from retrieving what was issued.
     """
 
-    def __init__(self, ca: LocalCa, requester: Requester, pool: ThreadPoolExecutor, *, inline: bool) -> None:
+    def __init__(
+        self, ca: LocalCa, requester: Requester, pool: ThreadPoolExecutor, lookups: ThreadPoolExecutor | None
+    ) -> None:
         self._ca = ca
         self._requester = requester
         self._pool = pool
-        self._inline = inline
+        self._lookups = lookups
         self._blocking = LocalCertRequest(ca, requester)
 
     @property
@@ -95,11 +118,24 @@ class AsyncLocalCertRequest:
         flags: RequestFlags = RequestFlags.DETECT,
     ) -> Response:
         look_up = partial(self._ca.authority.look_up, self._requester, request, attributes, flags)
-        submission = look_up() if self._inline else await self._in_pool(look_up)
-        return await self._ca.issuer.submit_async(submission)
+        if self._lookups is None:
+            submission = look_up()
+        else:
+            submission = await asyncio.get_running_loop().run_in_executor(self._lookups, look_up)
+        response = await self._ca.issuer.submit_async(submission)
+        if not flags & RequestFlags.FULL_RESPONSE:
+            return response
+        return await self._in_pool(partial(self._blocking.completed, response, submission))
 
-    async def retrieve(self, request_id: int | None = None, *, serial_number: str | None = None) -> Response:
-        return await self._in_pool(partial(self._blocking.retrieve, request_id, serial_number=serial_number))
+    async def retrieve(
+        self,
+        request_id: int | None = None,
+        *,
+        serial_number: str | None = None,
+        flags: RequestFlags = RequestFlags.DETECT,
+    ) -> Response:
+        call = partial(self._blocking.retrieve, request_id, serial_number=serial_number, flags=flags)
+        return await self._in_pool(call)
 
     async def ca_property(self, prop: CaProperty, index: int = 0) -> PropertyValue:
         return await self._in_pool(partial(self._blocking.ca_property, prop, index))
@@ -152,8 +188,13 @@ class LocalCertAdmin:
     def configuration(self) -> Mapping[str, str]:
         return self._administration.configuration(self._officer)
 
-    def set_configuration(self, changes: Mapping[str, str]) -> None:
-        self._administration.set_configuration(self._officer, changes)
+    def describe_settings(self) -> Sequence[SettingDescription]:
+        return [SettingDescription(each.key, each.default, each.meaning) for each in SETTINGS.values()]
+
+    def set_configuration(
+        self, changes: Mapping[str, str], *, override: Collection[str] = (), reason: str = ""
+    ) -> None:
+        self._administration.set_configuration(self._officer, changes, override, reason)
 
 
 class LocalConnector:
@@ -166,8 +207,10 @@ class LocalConnector:
 
     def __init__(self, cas: Sequence[LocalCa], *, inline_directory: bool) -> None:
         self._cas = {ca.config: ca for ca in cas}
-        self._inline = inline_directory
         self._pool = ThreadPoolExecutor(4, thread_name_prefix="ca reads")
+        self._lookups = (
+            None if inline_directory else ThreadPoolExecutor(LOOK_UPS, thread_name_prefix="directory look-ups")
+        )
 
     def configs(self) -> Sequence[str]:
         return list(self._cas)
@@ -176,7 +219,7 @@ class LocalConnector:
         return LocalCertRequest(self.ca(config), requester)
 
     def connect_async(self, config: str, requester: Requester) -> AsyncLocalCertRequest:
-        return AsyncLocalCertRequest(self.ca(config), requester, self._pool, inline=self._inline)
+        return AsyncLocalCertRequest(self.ca(config), requester, self._pool, self._lookups)
 
     def administer(self, config: str, requester: Requester) -> LocalCertAdmin:
         return LocalCertAdmin(self.ca(config), requester)
@@ -200,6 +243,9 @@ class LocalConnector:
             if cn in published and _may_enroll(template, domain_sid, sids)
         ]
 
+    def forecast(self, config: str, requester: Requester, request: bytes, attributes: RequestAttributes) -> Forecast:
+        return forecast(self.ca(config).authority, requester, request, attributes)
+
     def ca(self, config: str) -> LocalCa:
         try:
             return self._cas[config]
@@ -217,6 +263,8 @@ class LocalConnector:
         for ca in self._cas.values():
             ca.issuer.stop()
         self._pool.shutdown(wait=True)
+        if self._lookups is not None:
+            self._lookups.shutdown(wait=True)
 
     @property
     def is_alive(self) -> bool:

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from certwright.adcs.errors import CaUnreachable, InvalidArgument
-from certwright.adcs.interfaces import AsyncCertRequest, CertAdmin, CertRequest
+from certwright.adcs.interfaces import AsyncCertRequest, CertAdmin, CertRequest, Forecast
+from certwright.adcs.request import RequestAttributes
 from certwright.adcs.requester import Requester
 from certwright.adcs.template import CertificateTemplate
 from certwright.directory.base import EnrollmentService
@@ -29,6 +30,9 @@ class Connector(Protocol):
 
     def enrollable_templates(self, config: str, requester: Requester) -> Sequence[CertificateTemplate]:
         """Raises `NotSupported` where the connector does not see templates and their rights."""
+
+    def forecast(self, config: str, requester: Requester, request: bytes, attributes: RequestAttributes) -> Forecast:
+        """Raises `NotSupported` where a CA tells its mind only about requests that are submitted."""
 
 
 class Registry:
@@ -70,6 +74,16 @@ class Registry:
         """
         connector, known = self._find(config)
         return connector.enrollable_templates(known, requester)
+
+    def forecast(self, config: str, requester: Requester, request: bytes, attributes: RequestAttributes) -> Forecast:
+        """What a CA would decide on a request (DER) if it were submitted now; nothing is handed in. May block.
+
+        Raises:
+            NotSupported: the CA cannot be asked that.
+            AdcsError: the requester may not enroll there, or the CA cannot be used.
+        """
+        connector, known = self._find(config)
+        return connector.forecast(known, requester, request, attributes)
 
     def configs(self) -> Sequence[str]:
         return [config for connector in self._connectors for config in connector.configs()]

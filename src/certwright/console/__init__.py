@@ -14,6 +14,7 @@
     badges = {"/adcs/orders/": count_of_pending}           # at menu entries: viewer (and CA slug) -> Badge | None
     finders = [find]                                       # global search: (viewer, Query) -> Hits
     dashboard_tiles, dashboard_cards = [...], [...]        # viewer -> Tiles, Cards
+    recent_events = [happened]                             # viewer -> Event (pages.events): what the bell tells
     first_run_steps = {5: step}                            # rows of the first-run checklist: viewer -> Step
     health_lines = [lines]                                 # viewer -> (group, CaHealth) pairs
 

@@ -239,6 +239,14 @@ def public(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseB
     return view
 
 
+def confirmation_is_due(request: PageRequest) -> bool:
+    """Does an act that is worth it have to be preceded by the password or the second factor? For views that keep a
+    form rather than send somebody away from it; all others are decorated with `reauthenticated`."""
+    from allauth.account.internal.flows.reauthentication import is_reauthentication_required
+
+    return bool(is_reauthentication_required(request, app="console"))
+
+
 def reauthenticated(view: View[_P]) -> View[_P]:
     """Asks for the password or the second factor again, unless that was within the last five minutes.
 
@@ -249,9 +257,8 @@ def reauthenticated(view: View[_P]) -> View[_P]:
     @functools.wraps(view)
     def checked(request: PageRequest, *args: _P.args, **kwargs: _P.kwargs) -> HttpResponseBase:
         from allauth.account.adapter import get_adapter
-        from allauth.account.internal.flows.reauthentication import is_reauthentication_required
 
-        if not is_reauthentication_required(request, app="console"):
+        if not confirmation_is_due(request):
             return view(request, *args, **kwargs)
         ways = get_adapter().get_reauthentication_methods(request.user)
         confirm = ways[0]["url"] if ways else reverse("account_login")

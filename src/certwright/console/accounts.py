@@ -40,6 +40,8 @@ SCOPES: Final = {
     "inventory": lazy("import, tag, renew and delete certificates"),
     "ca": lazy("act on a CA: issue, deny, revoke, publish"),
     "settings": lazy("change services, rules, templates and settings"),
+    "keys": lazy("export private keys, where the account may"),
+    "override": lazy("change templates in spite of risks"),
 }
 """What an API token may be good for. Never more than its account may."""
 

@@ -99,9 +99,14 @@ def leave_toast(request: PageRequest, text: str, undo: str = "") -> None:
     request.session["cw_toasts"] = [*request.session.get("cw_toasts", []), {"text": text, "undo": undo}][-5:]
 
 
+def status_of(error: AdcsError) -> int:
+    """The HTTP status of what a room behind the pages refused."""
+    return next((status for kind, status in _STATUS if isinstance(error, kind)), 422)
+
+
 def refused(request: PageRequest, error: AdcsError) -> HttpResponse:
     """What was refused, by which rule, with which code: beside the act for htmx, else as a page."""
-    status = next((status for kind, status in _STATUS if isinstance(error, kind)), 422)
+    status = status_of(error)
     context = {
         "error": error,
         "code": f"0x{int(error.status):08X}",

@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import zoneinfo
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta, tzinfo
+from typing import Any, Final
 
 from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.translation import gettext as _
-from django.utils.translation import ngettext
+from django.utils.translation import ngettext, ngettext_lazy
+
+from certwright.adcs.periods import period_text
 
 MINUTE = timedelta(minutes=1)
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
+_PERIODS: Final[Mapping[str, Any]] = {
+    "year": ngettext_lazy("%(count)s year", "%(count)s years", "count"),
+    "week": ngettext_lazy("%(count)s week", "%(count)s weeks", "count"),
+    "day": ngettext_lazy("%(count)s day", "%(count)s days", "count"),
+    "hour": ngettext_lazy("%(count)s hour", "%(count)s hours", "count"),
+    "minute": ngettext_lazy("%(count)s minute", "%(count)s minutes", "count"),
+    "second": ngettext_lazy("%(count)s second", "%(count)s seconds", "count"),
+}
 
 
 def zone_of(name: str) -> tzinfo:
@@ -82,3 +94,10 @@ def span(length: timedelta) -> str:
 def days_left(until: datetime, now: datetime) -> int:
     """Whole days, rounded down; negative once it has passed."""
     return (until - now) // DAY
+
+
+def period(length: timedelta) -> str:
+    """`2 years`, `6 weeks`, `90 days`: a period as templates have it, exact. Fields take it in English only."""
+    count, _space, unit = period_text(length).partition(" ")
+    words = _PERIODS[unit.removesuffix("s")]
+    return str(words % {"count": int(count)}) if count.isdecimal() else f"{count} {unit}"

@@ -55,6 +55,8 @@ class Step:
     done: bool
     act: Any = ""
     href: str = ""
+    dialog: bool = False  # `href` is a dialog
+    second: tuple[Any, str] = ("", "")  # another way: its word, and the dialog it opens
     extra: str = ""  # template with more, such as the steps of taking a key offline
     context: Mapping[str, Any] = field(default_factory=dict)
 

@@ -6,6 +6,7 @@ A view says which columns and filters there are, reads the query, fetches rows i
     rows, total = ...                     # with listing.q, listing.value("event"), listing.sort, listing.descending
     listing.fill(rows, total)             # by offset: listing.offset, listing.size
     listing.fill(rows, next_key=token)    # by key, for long tables: listing.after is the token to go on from
+    # with `fields=` (console.conditions.Field) the bar has "Add filter"; listing.conditions.holding is what was asked
     return answer(request, "console/audit.html", {"listing": listing}, rows="console/audit/rows.html")
 
 In templates: `console/parts/filters.html`, and `{% table listing %}` with `{% cell %}` for each column.
@@ -19,6 +20,7 @@ from typing import Any, Final
 from urllib.parse import urlencode
 
 from certwright.console.access import PageRequest
+from certwright.console.conditions import OPERATOR_WORDS, OPERATORS, Conditions, Field
 from certwright.console.models import SavedView
 
 SIZES: Final = (25, 50, 100)
@@ -70,6 +72,8 @@ class Listing:
     all_columns: Sequence[Column]
     filters: Sequence[Filter] = ()
     search: Any = ""  # placeholder of the search field; none without
+    fields: Sequence[Field] = ()  # what "Add filter" offers
+    conditions: Conditions = field(default_factory=Conditions)
     params: dict[str, str] = field(default_factory=dict)
     q: str = ""
     sort: str = ""
@@ -96,6 +100,7 @@ class Listing:
         sort: str,
         filters: Sequence[Filter] = (),
         search: Any = "",
+        fields: Sequence[Field] = (),
         path: str = "",
     ) -> Listing:
         """Read the query. What is not understood is as if it were not there.
@@ -103,6 +108,7 @@ class Listing:
         Args:
             name: of the list, under which an account's columns are remembered.
             sort: the usual one, `column` or `-column`.
+            fields: columns that may be filtered by value, shown or not.
         """
         given = request.GET
         params = {
@@ -121,6 +127,8 @@ class Listing:
             all_columns=columns,
             filters=filters,
             search=search,
+            fields=fields,
+            conditions=Conditions.read(given, fields),
             params=params,
             q=" ".join(given.get("q", "")[:MAX_QUERY].replace("\0", "").split()),
             sort=chosen.lstrip("-"),
@@ -158,7 +166,7 @@ class Listing:
 
     @property
     def is_filtered(self) -> bool:
-        return bool(self.q or any(self.value(each.key) for each in self.filters))
+        return bool(self.q or self.conditions.holding or any(self.value(each.key) for each in self.filters))
 
     @property
     def chips(self) -> list[Chip]:
@@ -171,7 +179,29 @@ class Listing:
                 found.append(
                     Chip(str(each.label), str(word), self.url(**{each.key: EVERYTHING if each.default else ""}))
                 )
+        for condition in self.conditions.holding:
+            without = self._url({}, self.conditions.without(condition))
+            found.append(Chip(str(condition.field.label), condition.words, without))
         return found
+
+    @property
+    def field_choices(self) -> list[tuple[Field, str]]:
+        """What "Add filter" offers, each with the operators that fit it."""
+        return [(each, " ".join(OPERATORS[each.kind])) for each in self.fields]
+
+    @property
+    def operator_choices(self) -> list[tuple[str, Any]]:
+        return list(OPERATOR_WORDS.items())
+
+    @property
+    def hidden(self) -> list[tuple[str, str]]:
+        """What a form has to carry along so that it changes nothing but its own part."""
+        kept = {"q": self.q, **self.params, "sort": ("-" if self.descending else "") + self.sort}
+        return [*((key, value) for key, value in kept.items() if value), *self.hidden_conditions]
+
+    @property
+    def hidden_conditions(self) -> list[tuple[str, str]]:
+        return [("f", condition.as_query) for condition in self.conditions.holding]
 
     @property
     def filter_choices(self) -> list[tuple[Filter, str]]:
@@ -188,10 +218,14 @@ class Listing:
 
     def url(self, **changes: str | int) -> str:
         """The same list with something changed; a changed filter or sort starts at the first page."""
+        return self._url(changes, [condition.as_query for condition in self.conditions.holding])
+
+    def _url(self, changes: Mapping[str, str | int], conditions: Sequence[str]) -> str:
         values: dict[str, str] = {"q": self.q, **self.params}
         values["sort"] = ("-" if self.descending else "") + self.sort
         values |= {key: str(value) for key, value in changes.items()}
-        query = urlencode({key: value for key, value in values.items() if value})
+        pairs = [(key, value) for key, value in values.items() if value] + [("f", text) for text in conditions]
+        query = urlencode(pairs)
         return f"{self.path}?{query}" if query else self.path
 
     def sort_url(self, column: Column) -> str:
@@ -249,9 +283,10 @@ def _views(request: PageRequest, path: str) -> Sequence[SavedView]:
 
 
 def in_memory(listing: Listing, rows: Iterable[Mapping[str, Any]], *, searched: Sequence[str]) -> None:
-    """Search, sort and page rows that are few enough to be in memory (accounts, services, rules)."""
+    """Search, filter, sort and page rows that are few enough to be in memory (accounts, services, rules)."""
     needle = listing.q.casefold()
-    found = [row for row in rows if not needle or any(needle in str(row.get(key, "")).casefold() for key in searched)]
+    kept = listing.conditions.keep(rows)
+    found = [row for row in kept if not needle or any(needle in str(row.get(key, "")).casefold() for key in searched)]
     found.sort(key=lambda row: _sort_key(row.get(listing.sort)), reverse=listing.descending)
     listing.fill(found[listing.offset : listing.offset + listing.size], len(found))
 

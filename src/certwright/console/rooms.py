@@ -13,14 +13,18 @@ from typing import Any, Final, Protocol
 from django.utils.translation import gettext_lazy as lazy
 
 from certwright.adcs.events import CaEvent
-from certwright.adcs.requester import Requester
+from certwright.adcs.requester import Requester, Sid
 from certwright.adcs.roles import CaAccess
+from certwright.adcs.template import NameRules
 from certwright.audit.trail import AuditTrail
+from certwright.connectors.locations import Locations
 from certwright.connectors.registry import Registry
 from certwright.database import Database
 from certwright.directory.administration import DirectoryAdministration
 from certwright.directory.base import LogonDirectory, Principal
+from certwright.directory.security_audit.audit import SecurityReport
 from certwright.keystores.sealing import Sealer
+from certwright.online_responder.service import ResponderAdministration
 
 # What `CaHealth` is about, in words that are translated when they are shown.
 CA_CERTIFICATE: Final = lazy("CA certificate")
@@ -85,6 +89,16 @@ class PasswordCheck(Protocol):
         """Raises `SignInRefused`."""
 
 
+class NameTrial(Protocol):
+    """Asks name rules about one name, as the CA's policy would."""
+
+    def __call__(self, rules: NameRules, text: str, sids: frozenset[Sid]) -> Sequence[tuple[str, str]]:
+        """What it could be (dns, ip, mail, upn) and why that is outside, empty when it is inside.
+
+        Raises ValueError for a rule that cannot be read.
+        """
+
+
 class FailureCounter(Protocol):
     """`auth.throttle.Throttle`."""
 
@@ -113,9 +127,14 @@ class Rooms:
     root_certificate: Callable[[], bytes]  # PEM
     ca_health: Callable[[str], Sequence[CaHealth]]  # by configuration string
     listeners: Callable[[], Mapping[str, bool]]
+    try_name: NameTrial
+    locations: Locations
+    responder: ResponderAdministration
+    security: Callable[[float], SecurityReport]  # what would let somebody escalate; at most so many seconds old
     openid: OpenIdProvider | None = None
     manager: Any = None
     notifications: Any = None
+    certificate_url: str = ""  # of the listener for client certificates; empty where there is none
 
     def record(self, event: CaEvent) -> None:
         """Put an event of the console into the audit trail, in a transaction of its own.

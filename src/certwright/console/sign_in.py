@@ -7,6 +7,7 @@ Every failed attempt counts in the same throttle as those at /certsrv.
 from __future__ import annotations
 
 import base64
+import ssl
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -30,6 +31,8 @@ log = structlog.get_logger(__name__)
 
 SECOND_FACTOR: Final = "console/second-factor"
 """What sealed TOTP and recovery secrets are bound to."""
+MAX_SAID: Final = 300
+"""How much of what a provider says goes to the log."""
 _CHANGES: Final = {
     "mfa/email/totp_activated": "authenticator app added",
     "mfa/email/totp_deactivated": "authenticator app removed",
@@ -165,6 +168,22 @@ class OpenIdAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]
 
     def is_open_for_signup(self, request: HttpRequest, sociallogin: Any) -> bool:
         return True
+
+    def pre_social_login(self, request: HttpRequest, sociallogin: Any) -> None:
+        """A mail address tells nobody apart here: the same person may have an account in the directory, too."""
+        sociallogin.email_addresses = []
+
+    def get_requests_session(self) -> Any:
+        """Whoever this system trusts may certify the provider: a company's own CA, too."""
+        session = super().get_requests_session()
+        system = ssl.get_default_verify_paths()
+        session.verify = system.cafile or system.capath or True
+        return session
+
+    def on_authentication_error(self, request: HttpRequest, provider: Any, *_: Any, **said: Any) -> None:
+        """The person is told that it did not work; the log, why."""
+        reason = str(said.get("exception") or said.get("error") or "")[:MAX_SAID]
+        log.warning("openid_sign_in_refused", reason=reason, peer=peer_of(request))
 
     def new_user(self, request: HttpRequest, sociallogin: Any) -> Account:
         return Account(kind=Account.Kind.OPENID, created=rooms().clock())

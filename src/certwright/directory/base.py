@@ -33,6 +33,7 @@ class Principal:
     mail: str = ""
     dns_host_name: str = ""
     additional_host_names: tuple[str, ...] = ()  # embedded directory only: further DNS names or IP addresses
+    obstacle: LogonFailure | None = None  # why it is not enabled, where the directory tells more than that
 
     @property
     def sids(self) -> frozenset[Sid]:
@@ -69,6 +70,11 @@ class LogonFailure(Enum):
     UNKNOWN_ACCOUNT = "unknown account"
     WRONG_PASSWORD = "wrong password"  # noqa: S105 - the reason, not a password
     DISABLED = "account disabled"
+    LOCKED_OUT = "account locked out"
+    EXPIRED = "account expired"
+    PASSWORD_EXPIRED = "password expired"  # noqa: S105
+    MUST_CHANGE_PASSWORD = "password must be changed first"  # noqa: S105
+    NOT_NOW_OR_NOT_HERE = "logon hours or workstations do not allow it"
     NOT_A_LOGON_ACCOUNT = "a group cannot log on"
     NO_NTLM = "account is not marked for NTLM"
 

@@ -6,24 +6,67 @@ Base of the two halves of `directory.administration`. Who may change what is ask
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, Protocol
 
 from certwright.adcs.errors import InvalidArgument
 from certwright.adcs.events import AuditEvent, CaEvent
+from certwright.adcs.template import CertificateTemplate
 from certwright.database.base import Connection
 from certwright.database.opening import Database
 from certwright.directory import store
-from certwright.directory.base import Domain, Principal
+from certwright.directory.base import Domain, EnrollmentService, Principal
 from certwright.directory.local import EmbeddedDirectory
+from certwright.directory.risks import Risk, risks
 from certwright.directory.snapshot import Snapshot
 from certwright.keystores.sealing import Sealer
 
 MAX_FACT: Final = 2000  # characters of one fact in the audit trail
 
 Record = Callable[[Connection, CaEvent], None]
+
+
+class TemplateChange(Protocol):
+    """A change of templates or of what a CA publishes, under way: what is there before it, and where it goes.
+
+    What it is asked is as of its beginning. Nothing is stored before it ends without an error.
+    """
+
+    @property
+    def domain(self) -> Domain: ...
+
+    @property
+    def forest_arcs(self) -> str:
+        """The forest's part of template OIDs."""
+
+    @property
+    def templates(self) -> Mapping[str, CertificateTemplate]: ...
+
+    @property
+    def services(self) -> Collection[EnrollmentService]: ...
+
+    def template(self, cn: str) -> CertificateTemplate | None: ...
+
+    def service(self, ca_name: str) -> EnrollmentService | None: ...
+
+    def accepted_risks(self, cn: str) -> frozenset[str]: ...
+
+    def risks(self, template: CertificateTemplate) -> tuple[Risk, ...]:
+        """Raises:
+        InvalidArgument: its security descriptor cannot be read.
+        """
+
+    def put_template(self, template: CertificateTemplate, accepted_risks: frozenset[str]) -> None:
+        """Add a template, or replace the one of the same name."""
+
+    def delete_template(self, template: CertificateTemplate) -> None: ...
+
+    def put_service(self, service: EnrollmentService) -> None: ...
+
+    def record(self, event: AuditEvent, facts: Mapping[str, str | int], *, ca: str = "") -> None:
+        """Audit. Never a secret."""
 
 
 class Change:
@@ -61,6 +104,46 @@ class Change:
             raise InvalidArgument(f"There is no account and no group called {name_or_sid[:80]!r}.")
         return found
 
+    # -- TemplateChange ------------------------------------------------------------------------------------------
+
+    @property
+    def forest_arcs(self) -> str:
+        row = self.before.contents.domain
+        return row.forest_arcs if row is not None else self.domain.dns_name  # `domain` raises: there is none
+
+    @property
+    def templates(self) -> Mapping[str, CertificateTemplate]:
+        return self.before.templates
+
+    @property
+    def services(self) -> Collection[EnrollmentService]:
+        return self.before.services.values()
+
+    def template(self, cn: str) -> CertificateTemplate | None:
+        return self.before.template(cn)
+
+    def service(self, ca_name: str) -> EnrollmentService | None:
+        return self.before.service(ca_name)
+
+    def accepted_risks(self, cn: str) -> frozenset[str]:
+        return self.before.accepted_risks(cn)
+
+    def risks(self, template: CertificateTemplate) -> tuple[Risk, ...]:
+        names = {sid: principal.account for sid, principal in self.before.principals.items()}
+        try:
+            return risks(template, self.domain, names)
+        except ValueError as error:
+            raise InvalidArgument(f"{template.cn}: {error}.") from error
+
+    def put_template(self, template: CertificateTemplate, accepted_risks: frozenset[str]) -> None:
+        store.put_template(self.connection, template, accepted_risks)
+
+    def delete_template(self, template: CertificateTemplate) -> None:
+        store.delete_template(self.connection, template.cn)
+
+    def put_service(self, service: EnrollmentService) -> None:
+        store.put_service(self.connection, service)
+
 
 class DirectoryChanges:
     """What both halves of the administration share.
@@ -95,6 +178,10 @@ class DirectoryChanges:
                 before = Snapshot(store.read(connection), before)
             yield Change(connection, before, actor, self._clock(), self._record)
         self.directory.refresh()
+
+    def _template_change(self, actor: str) -> AbstractContextManager[TemplateChange]:
+        """One change of templates or publication, wherever they are kept."""
+        return self._change(actor)
 
 
 def before_and_after(before: Mapping[str, object], after: Mapping[str, object]) -> dict[str, str | int]:

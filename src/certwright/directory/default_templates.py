@@ -11,19 +11,32 @@ import json
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import timedelta
 from functools import cache
 from importlib import resources
 from typing import Any, Final
 
 from certwright.adcs.requester import AUTHENTICATED_USERS, ENTERPRISE_DOMAIN_CONTROLLERS, Sid
-from certwright.adcs.template import AUTOENROLL_RIGHT, ENROLL_RIGHT, CertificateTemplate, NameRule, NameRules
+from certwright.adcs.template import (
+    AUTOENROLL_RIGHT,
+    ENROLL_RIGHT,
+    CertificateTemplate,
+    EnrollmentFlag,
+    GeneralFlag,
+    NameFlag,
+    NameRule,
+    NameRules,
+    PrivateKeyFlag,
+)
 from certwright.adcs.template_json import template_from_json
 from certwright.directory.well_known import Rid
+from certwright.pki import oids
 
 MINIMAL_KEY_SIZE: Final = 2048
 TEMPLATE_ARC: Final = "1.3.6.1.4.1.311.21.8"
 """Under it Windows puts six arcs of the forest and two of the template. [MS-CRTD] 2.20."""
 
+_GENERATION_2012: Final = 4  # the first one that knew schema version 4. [MS-CRTD] 2.27
 _FOREST_ARC_LIMITS: Final = (1 << 24, 1 << 24, 1 << 24, 1 << 24, 1 << 24, 1 << 8)
 _OWN_KEYS: Final = frozenset({"oidTail", "enroll", "autoenroll", "published"})
 
@@ -61,9 +74,55 @@ def default_templates(
     return tuple(made)
 
 
+def default_names() -> tuple[str, ...]:
+    """The cn of all of them."""
+    return tuple(str(entry["cn"]) for entry in _entries())
+
+
 def published_by_default() -> tuple[str, ...]:
     """The cn of the templates a new enterprise CA publishes."""
     return tuple(str(entry["cn"]) for entry in _entries() if entry["published"])
+
+
+def new_template(cn: str, display_name: str, domain_sid: Sid, *, machine: bool = False) -> CertificateTemplate:
+    """A template to begin with: sound keys, names from the directory, only administrators may enroll. Ours.
+
+    Schema version 4, so that nothing of what a template can say is closed to it; its OID is still to be given.
+    """
+    usages = (oids.EKU_CLIENT_AUTH, oids.EKU_SERVER_AUTH) if machine else (oids.EKU_CLIENT_AUTH,)
+    names = (
+        NameFlag.REQUIRE_DNS_AS_CN | NameFlag.ALT_REQUIRE_DNS
+        if machine
+        else NameFlag.REQUIRE_DIRECTORY_PATH | NameFlag.ALT_REQUIRE_UPN
+    )
+    return CertificateTemplate(
+        cn=cn,
+        display_name=display_name,
+        oid="",
+        schema_version=4,
+        major_version=100,
+        minor_version=0,
+        flags=GeneralFlag.IS_MODIFIED | (GeneralFlag.MACHINE_TYPE if machine else GeneralFlag(0)),
+        enrollment_flag=EnrollmentFlag(0),
+        private_key_flag=PrivateKeyFlag(_GENERATION_2012 << 16 | _GENERATION_2012 << 24),
+        name_flag=names,
+        validity_period=timedelta(days=365),
+        renewal_period=timedelta(weeks=6),
+        key_usage=b"\xa0\x00",
+        extended_key_usage=usages,
+        application_policies=usages,
+        issuance_policies=(),
+        critical_extensions=(oids.KEY_USAGE,),
+        minimal_key_size=MINIMAL_KEY_SIZE,
+        max_issuing_depth=0,
+        default_key_spec=1,
+        default_csps=(),
+        ra_signatures=0,
+        ra_application_policies=("msPKI-Hash-Algorithm`PZPWSTR`SHA256`",),
+        ra_policies=(),
+        superseded_templates=(),
+        security_descriptor=template_security(domain_sid, []),
+    )
 
 
 def new_forest_arcs() -> str:

@@ -1,5 +1,6 @@
 # mypy: disable-error-code="var-annotated"
-"""Tables of the embedded directory. `store` alone reads and writes them.
+"""Tables of the embedded directory, and what is kept here about templates of a domain. `store` alone reads and
+writes them.
 
 `*_key` columns hold a name as it is compared (NFC, casefolded); the name beside it is as it was written.
 """
@@ -91,6 +92,18 @@ class Template(models.Model):
 
     class Meta:
         db_table = "directory_template"
+
+
+class DomainTemplate(models.Model):
+    """What was accepted about a template of the Active Directory domain this installation belongs to."""
+
+    cn_key = models.TextField(primary_key=True)
+    domain_sid = models.TextField()
+    oid = models.TextField()  # another template of the same name has another one
+    accepted_risks = models.TextField()  # JSON list of identifiers
+
+    class Meta:
+        db_table = "directory_domain_template"
 
 
 class EnrollmentService(models.Model):

@@ -268,6 +268,34 @@ def put_template(connection: Connection, template: CertificateTemplate, accepted
     )
 
 
+def delete_template(connection: Connection, cn: str) -> None:
+    connection.execute("DELETE FROM directory_template WHERE cn_key = ?", (key(cn),))
+
+
+def accepted_in_domain(connection: Connection, domain_sid: Sid, cn: str, oid: str) -> frozenset[str]:
+    """The risks that somebody accepted of a template of an Active Directory domain."""
+    row = connection.one(
+        "SELECT accepted_risks FROM directory_domain_template WHERE cn_key = ? AND domain_sid = ? AND oid = ?",
+        (key(cn), domain_sid, oid),
+    )
+    return frozenset(json.loads(row[0])) if row else frozenset()
+
+
+def accept_in_domain(
+    connection: Connection, domain_sid: Sid, cn: str, oid: str, accepted_risks: frozenset[str]
+) -> None:
+    """What is accepted from now on; of nothing nothing is kept."""
+    if not accepted_risks:
+        connection.execute("DELETE FROM directory_domain_template WHERE cn_key = ?", (key(cn),))
+        return
+    connection.execute(
+        "INSERT INTO directory_domain_template (cn_key, domain_sid, oid, accepted_risks) VALUES (?, ?, ?, ?)"
+        " ON CONFLICT (cn_key) DO UPDATE SET domain_sid = excluded.domain_sid, oid = excluded.oid,"
+        " accepted_risks = excluded.accepted_risks",
+        (key(cn), domain_sid, oid, json.dumps(sorted(accepted_risks))),
+    )
+
+
 def put_service(connection: Connection, service: EnrollmentService) -> None:
     """Add an enrollment service, or replace the one of the same CA."""
     connection.execute(

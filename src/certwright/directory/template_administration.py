@@ -7,22 +7,27 @@ what was accepted is kept with the template and stands in the audit trail. See `
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from certwright.adcs.errors import InvalidArgument
 from certwright.adcs.events import AuditEvent
 from certwright.adcs.requester import Sid, parse_sid
 from certwright.adcs.security import SecurityDescriptor
-from certwright.adcs.template import AUTOENROLL_RIGHT, ENROLL_RIGHT, CertificateTemplate
+from certwright.adcs.template import AUTOENROLL_RIGHT, ENROLL_RIGHT, CertificateTemplate, GeneralFlag
 from certwright.adcs.template_checks import check_template
-from certwright.adcs.template_json import template_to_json
-from certwright.adcs.template_settings import with_new_version
-from certwright.directory import store
+from certwright.adcs.template_json import template_from_json, template_to_json
+from certwright.adcs.template_settings import apply_settings, with_new_version
 from certwright.directory.account_names import host_name, key
-from certwright.directory.base import EnrollmentService
-from certwright.directory.changes import Change, DirectoryChanges, before_and_after
-from certwright.directory.default_templates import default_templates, new_template_oid, published_by_default
+from certwright.directory.base import EnrollmentService, PrincipalKind
+from certwright.directory.changes import DirectoryChanges, TemplateChange, before_and_after
+from certwright.directory.default_templates import (
+    default_names,
+    default_templates,
+    new_template,
+    new_template_oid,
+    published_by_default,
+)
 from certwright.directory.risks import KNOWN_RISKS, Risk, risks
 
 MAX_TEMPLATES = 1000
@@ -36,6 +41,15 @@ class RiskyTemplate(InvalidArgument):
     def __init__(self, message: str, found: tuple[Risk, ...]) -> None:
         super().__init__(message)
         self.risks = found
+
+
+@dataclass(frozen=True, slots=True)
+class Examination:
+    """What storing a template would come to."""
+
+    risks: tuple[Risk, ...]  # all there are, worst first
+    refused: tuple[Risk, ...]  # of them those that nobody accepted
+    fault: str = ""  # why the values make no sense
 
 
 class TemplateAdministration(DirectoryChanges):
@@ -55,12 +69,11 @@ class TemplateAdministration(DirectoryChanges):
         Returns:
             The templates that were installed now.
         """
-        with self._change(actor) as change:
-            arcs = _forest_arcs(change)
+        with self._template_change(actor) as change:
             missing = [
                 template
-                for template in default_templates(change.domain.sid, arcs, web_server_dns_suffixes)
-                if change.before.template(template.cn) is None
+                for template in default_templates(change.domain.sid, change.forest_arcs, web_server_dns_suffixes)
+                if change.template(template.cn) is None
             ]
             for template in missing:
                 self._put(change, template, None, frozenset())
@@ -98,8 +111,104 @@ class TemplateAdministration(DirectoryChanges):
         """The risks of a template that somebody accepted."""
         return self.directory.snapshot().accepted_risks(self.template(cn).cn)
 
+    def examine(self, template: CertificateTemplate) -> Examination:
+        """What storing the template would come to, as of now; nothing is stored."""
+        snapshot = self.directory.snapshot()
+        before = snapshot.template(template.cn)
+        try:
+            demand_storable(template)
+            found = self.risks(template)
+        except InvalidArgument as error:
+            return Examination((), (), error.message)
+        known = risks(before, snapshot.domain) if before is not None else ()
+        return Examination(found, refused_risks(found, known, snapshot.accepted_risks(template.cn), frozenset()))
+
+    def effective_members(self, sids: Iterable[Sid]) -> Mapping[Sid, int]:
+        """How many enabled users and computers hold each SID, through any number of groups."""
+        counts = dict.fromkeys(sids, 0)
+        for principal in self.directory.snapshot().principals.values():
+            if principal.kind is not PrincipalKind.GROUP and principal.enabled:
+                for sid in principal.sids & counts.keys():
+                    counts[sid] += 1
+        return counts
+
+    def create_template(
+        self, cn: str, display_name: str = "", *, machine: bool = False, actor: str
+    ) -> CertificateTemplate:
+        """Add a new template of schema version 4 that only administrators may enroll for; see `new_template`.
+
+        Raises:
+            InvalidArgument: the name is taken or none.
+        """
+        with self._template_change(actor) as change:
+            _refuse_taken_name(change, cn)
+            made = new_template(cn, display_name or cn, change.domain.sid, machine=machine)
+            return self._put(change, made, None, frozenset())
+
+    def duplicate_template(
+        self,
+        cn: str,
+        new_cn: str,
+        display_name: str,
+        *,
+        accept_risks: Collection[str] = (),
+        reason: str = "",
+        actor: str,
+    ) -> CertificateTemplate:
+        """Add a template like another one, with an OID of its own; no CA publishes it yet.
+
+        A duplicate of schema version 1 has version 2, as on Windows; its version begins at 100.0.
+
+        Raises:
+            RiskyTemplate: the other one has a risk, and nobody accepted it for this one.
+            InvalidArgument: there is no such template, or the new name is taken or none.
+        """
+        with self._template_change(actor) as change:
+            source = _template(change, cn)
+            _refuse_taken_name(change, new_cn)
+            if source.schema_version == 1:
+                source = apply_settings(source, {"schema-version": "2"})
+            made = replace(
+                source,
+                cn=new_cn,
+                display_name=display_name or new_cn,
+                oid="",
+                major_version=100,
+                minor_version=0,
+                flags=GeneralFlag(source.flags & ~GeneralFlag.IS_DEFAULT | GeneralFlag.IS_MODIFIED),
+            )
+            return self._put(change, made, None, _accepted(accept_risks), reason, {"duplicate_of": source.cn})
+
+    def delete_template(self, cn: str, *, actor: str) -> None:
+        """Remove a template that came with no forest and that no CA publishes.
+
+        Raises:
+            InvalidArgument: there is no such template, it is one of the default ones, or a CA publishes it.
+        """
+        with self._template_change(actor) as change:
+            template = _template(change, cn)
+            if is_default(template):
+                raise InvalidArgument(
+                    f"{template.cn} is one of the default templates, which stay; stop issuing it instead."
+                )
+            publishers = [
+                service.ca_name for service in change.services if key(template.cn) in map(key, service.templates)
+            ]
+            if publishers:
+                raise InvalidArgument(
+                    f"{template.cn} is issued by {', '.join(publishers)}; stop issuing it there first."
+                )
+            change.delete_template(template)
+            facts: dict[str, str | int] = {"change": "template deleted", "template": template.cn, "oid": template.oid}
+            change.record(AuditEvent.TEMPLATE_UPDATED, facts | before_and_after(_content(template), {}))
+
     def put_template(
-        self, template: CertificateTemplate, *, accept_risks: Collection[str] = (), actor: str
+        self,
+        template: CertificateTemplate,
+        *,
+        accept_risks: Collection[str] = (),
+        reason: str = "",
+        actor: str,
     ) -> CertificateTemplate:
         """Add a template, or replace the one of the same name; returns it as it was stored.
 
@@ -108,16 +217,17 @@ class TemplateAdministration(DirectoryChanges):
 
         Args:
             accept_risks: identifiers such as "ESC1" of risks the administrator accepts.
+            reason: why they are accepted, for the audit trail.
 
         Raises:
             RiskyTemplate: it has a risk nobody accepted.
             InvalidArgument: its values make no sense, or its OID belongs to another template.
         """
-        with self._change(actor) as change:
-            before = change.before.template(template.cn)
+        with self._template_change(actor) as change:
+            before = change.template(template.cn)
             if before is not None:
                 template = with_new_version(before, replace(template, cn=before.cn))
-            return self._put(change, template, before, _accepted(accept_risks))
+            return self._put(change, template, before, _accepted(accept_risks), reason)
 
     def change_template(
         self,
@@ -125,20 +235,26 @@ class TemplateAdministration(DirectoryChanges):
         change_it: Callable[[CertificateTemplate], CertificateTemplate],
         *,
         accept_risks: Collection[str] = (),
+        reason: str = "",
         actor: str,
     ) -> CertificateTemplate:
         """Replace a template by what `change_it` makes of it, with nobody changing it in between.
+
+        What `change_it` raises leaves everything as it was.
+
+        Args:
+            reason: why risks are accepted, for the audit trail.
 
         Raises:
             RiskyTemplate: it would newly have a risk.
             InvalidArgument: there is no such template, or the new values make no sense.
         """
-        with self._change(actor) as change:
+        with self._template_change(actor) as change:
             before = _template(change, cn)
             after = change_it(before)
             if key(after.cn) != key(before.cn):
                 raise InvalidArgument("A template cannot be renamed; import it under the new name.")
-            return self._put(change, with_new_version(before, after), before, _accepted(accept_risks))
+            return self._put(change, with_new_version(before, after), before, _accepted(accept_risks), reason)
 
     # -- permissions ---------------------------------------------------------------------------------------------
 
@@ -195,7 +311,7 @@ class TemplateAdministration(DirectoryChanges):
             parse_sid(sid)
         except ValueError as error:
             raise InvalidArgument(f"{error}.") from error
-        with self._change(actor) as change:
+        with self._template_change(actor) as change:
             before = _template(change, cn)
             security = _security(before, change.domain.sid)
             for right in rights:
@@ -211,10 +327,10 @@ class TemplateAdministration(DirectoryChanges):
         Raises:
             InvalidArgument: the host name is none.
         """
-        with self._change(actor) as change:
-            before = change.before.service(ca_name)
+        with self._template_change(actor) as change:
+            before = change.service(ca_name)
             after = EnrollmentService(ca_name, host_name(host), certificate, before.templates if before else ())
-            store.put_service(change.connection, after)
+            change.put_service(after)
             change.record(
                 AuditEvent.CA_CERTIFICATE_PUBLISHED,
                 {"change": "enrollment service set", "host": after.dns_host_name, "templates": len(after.templates)},
@@ -229,13 +345,13 @@ class TemplateAdministration(DirectoryChanges):
             RiskyTemplate: the template has a risk nobody accepted.
             InvalidArgument: there is no such CA or template.
         """
-        with self._change(actor) as change:
+        with self._template_change(actor) as change:
             template = _template(change, cn)
             accepted = _accepted(accept_risks)
-            stored = change.before.accepted_risks(template.cn)
+            stored = change.accepted_risks(template.cn)
             kept = self._gate(change, template, template, accepted)
             if kept != stored:
-                store.put_template(change.connection, template, kept)
+                change.put_template(template, kept)
             self._set_published(change, ca_name, [template.cn], [], kept - stored)
 
     def unpublish(self, ca_name: str, cn: str, *, actor: str) -> None:
@@ -244,7 +360,7 @@ class TemplateAdministration(DirectoryChanges):
         Raises:
             InvalidArgument: there is no such CA, or it does not publish the template.
         """
-        with self._change(actor) as change:
+        with self._template_change(actor) as change:
             service = _service(change, ca_name)
             listed = next((name for name in service.templates if key(name) == key(cn)), None)
             if listed is None:
@@ -257,7 +373,7 @@ class TemplateAdministration(DirectoryChanges):
         Raises:
             InvalidArgument: there is no such CA, or the default templates are not installed.
         """
-        with self._change(actor) as change:
+        with self._template_change(actor) as change:
             chosen = [_template(change, cn) for cn in published_by_default()]
             for template in chosen:
                 self._gate(change, template, template, frozenset())
@@ -265,13 +381,18 @@ class TemplateAdministration(DirectoryChanges):
         return tuple(template.cn for template in chosen)
 
     def _set_published(
-        self, change: Change, ca_name: str, add: Sequence[str], remove: Sequence[str], accepted: frozenset[str]
+        self,
+        change: TemplateChange,
+        ca_name: str,
+        add: Sequence[str],
+        remove: Sequence[str],
+        accepted: frozenset[str],
     ) -> None:
         service = _service(change, ca_name)
         listed = tuple(name for name in dict.fromkeys((*service.templates, *add)) if name not in remove)
         if listed == service.templates:
             return
-        store.put_service(change.connection, replace(service, templates=listed))
+        change.put_service(replace(service, templates=listed))
         facts: dict[str, str | int] = {"change": "templates published" if add else "templates unpublished"}
         if accepted:
             facts["accepted_risks"] = ", ".join(sorted(accepted))
@@ -285,12 +406,14 @@ class TemplateAdministration(DirectoryChanges):
 
     def _put(
         self,
-        change: Change,
+        change: TemplateChange,
         template: CertificateTemplate,
         before: CertificateTemplate | None,
         accept: frozenset[str],
+        reason: str = "",
+        more: Mapping[str, str | int] | None = None,
     ) -> CertificateTemplate:
-        """Check, gate, store and audit one template."""
+        """Check, gate, store and audit one template; `more` are further facts for the audit trail."""
         if before is not None:
             if template.oid not in ("", before.oid):
                 raise InvalidArgument(
@@ -298,12 +421,12 @@ class TemplateAdministration(DirectoryChanges):
                 )
             template = replace(template, cn=before.cn, oid=before.oid)
         elif not template.oid:
-            template = replace(template, oid=new_template_oid(_forest_arcs(change)))
-        check_template(template)
-        for other in change.before.templates.values():
-            if other.oid == template.oid and other.cn != template.cn:
+            template = replace(template, oid=new_template_oid(change.forest_arcs))
+        demand_storable(template)
+        for other in change.templates.values():
+            if template.oid and other.oid == template.oid and other.cn != template.cn:
                 raise InvalidArgument(f"The OID {template.oid} belongs to the template {other.cn}; leave it out.")
-        if before is None and len(change.before.templates) >= MAX_TEMPLATES:
+        if before is None and len(change.templates) >= MAX_TEMPLATES:
             raise InvalidArgument(f"There are {MAX_TEMPLATES} templates already; that is all a directory holds.")
         security = _security(template, change.domain.sid)
         # kept with full SIDs: names such as DA would mean another domain's groups elsewhere
@@ -311,13 +434,19 @@ class TemplateAdministration(DirectoryChanges):
         if before == template and not accept:
             return template
         kept = self._gate(change, template, before, accept)
-        store.put_template(change.connection, template, kept)
-        _audit(change, template, before, kept - change.before.accepted_risks(template.cn))
+        change.put_template(template, kept)
+        accepted = kept - change.accepted_risks(template.cn) | kept & accept
+        facts: dict[str, str | int] = {"template": template.cn, "oid": template.oid, **(more or {})}
+        if accepted:
+            facts["accepted_risks"] = ", ".join(sorted(accepted))
+        if reason:
+            facts["reason"] = reason
+        _audit(change, template, before, facts)
         return template
 
     def _gate(
         self,
-        change: Change,
+        change: TemplateChange,
         template: CertificateTemplate,
         before: CertificateTemplate | None,
         accept: frozenset[str],
@@ -329,19 +458,47 @@ class TemplateAdministration(DirectoryChanges):
         Raises:
             RiskyTemplate: one is not accepted.
         """
-        already = change.before.accepted_risks(template.cn)
-        names = {sid: principal.account for sid, principal in change.before.principals.items()}
-        known = {risk.id: risk.principals for risk in risks(before, change.domain)} if before is not None else {}
-        found = [risk for risk in risks(template, change.domain, names) if risk.needs_acceptance]
-        refused = tuple(
-            risk
-            for risk in found
-            if risk.id not in accept
-            and (risk.id not in already or not risk.principals <= known.get(risk.id, frozenset()))
-        )
+        known = change.risks(before) if before is not None else ()
+        found = change.risks(template)
+        refused = refused_risks(found, known, change.accepted_risks(template.cn), accept)
         if refused:
             raise RiskyTemplate(_refusal(template, refused), refused)
-        return frozenset(risk.id for risk in found)
+        return frozenset(risk.id for risk in found if risk.needs_acceptance)
+
+
+def demand_storable(template: CertificateTemplate) -> None:
+    """Refuse what makes no sense, and what the directory could not read again: it would be lost with all the others.
+
+    Raises:
+        InvalidArgument: says which attribute, and what is wrong with it.
+    """
+    check_template(template)
+    template_from_json(template_to_json(template))
+
+
+def is_default(template: CertificateTemplate) -> bool:
+    """Is it one of those that `install_default_templates` makes, whatever became of it?"""
+    return key(template.cn) in map(key, default_names())
+
+
+def refused_risks(
+    found: Sequence[Risk], known: Sequence[Risk], already: Collection[str], accept: Collection[str]
+) -> tuple[Risk, ...]:
+    """Of the risks found those that nobody accepts now, or accepted for everybody they reach."""
+    reached = {risk.id: risk.principals for risk in known if risk.needs_acceptance}
+    return tuple(
+        risk
+        for risk in found
+        if risk.needs_acceptance
+        and risk.id not in accept
+        and (risk.id not in already or not risk.principals <= reached.get(risk.id, frozenset()))
+    )
+
+
+def _refuse_taken_name(change: TemplateChange, cn: str) -> None:
+    taken = change.template(cn)
+    if taken is not None:
+        raise InvalidArgument(f"There is a certificate template called {taken.cn} already; choose another name.")
 
 
 def _refusal(template: CertificateTemplate, refused: tuple[Risk, ...]) -> str:
@@ -360,11 +517,6 @@ def _accepted(accept_risks: Collection[str]) -> frozenset[str]:
     return accepted
 
 
-def _forest_arcs(change: Change) -> str:
-    row = change.before.contents.domain
-    return row.forest_arcs if row is not None else change.domain.dns_name  # `domain` raises: there is none
-
-
 def _security(template: CertificateTemplate, domain_sid: Sid) -> SecurityDescriptor:
     """The template's permissions. One without a list is refused: on Windows it would let everybody do everything."""
     try:
@@ -376,10 +528,10 @@ def _security(template: CertificateTemplate, domain_sid: Sid) -> SecurityDescrip
     return security
 
 
-def _template(change: Change, cn: str) -> CertificateTemplate:
-    found = change.before.template(cn)
+def _template(change: TemplateChange, cn: str) -> CertificateTemplate:
+    found = change.template(cn)
     if found is None:
-        raise _no_such_template(cn, change.before.templates)
+        raise _no_such_template(cn, change.templates)
     return found
 
 
@@ -389,20 +541,20 @@ def _no_such_template(cn: str, templates: Mapping[str, CertificateTemplate]) -> 
     return InvalidArgument(f"There is no certificate template called {cn[:80]!r}.{hint}")
 
 
-def _service(change: Change, ca_name: str) -> EnrollmentService:
-    found = change.before.service(ca_name)
+def _service(change: TemplateChange, ca_name: str) -> EnrollmentService:
+    found = change.service(ca_name)
     if found is None:
         raise InvalidArgument(f"There is no CA called {ca_name[:80]!r} in the directory.")
     return found
 
 
 def _audit(
-    change: Change, template: CertificateTemplate, before: CertificateTemplate | None, accepted: frozenset[str]
+    change: TemplateChange,
+    template: CertificateTemplate,
+    before: CertificateTemplate | None,
+    facts: dict[str, str | int],
 ) -> None:
     """4898 for a new template, 4899 for changed attributes, 4900 for changed permissions; both if both changed."""
-    facts: dict[str, str | int] = {"template": template.cn, "oid": template.oid}
-    if accepted:
-        facts["accepted_risks"] = ", ".join(sorted(accepted))
     if before is None:
         change.record(
             AuditEvent.TEMPLATE_LOADED,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from certwright.adcs.errors import AdcsError, BadRequestState
 from certwright.adcs.events import AuditEvent, LifecycleKind
 from certwright.manager import store
@@ -13,7 +15,7 @@ from certwright.manager.changes import Change, Changes
 from certwright.manager.inventory_values import Source
 from certwright.manager.services import Services
 from certwright.manager.store_inventory import NewCertificate
-from certwright.manager.values import Order, OrderState
+from certwright.manager.values import Order, OrderState, RuleFields, key
 from certwright.pki.certificate import CertificateView
 from certwright.pki.cms import parse_certs_only
 from certwright.pki.errors import EncodingError
@@ -58,6 +60,8 @@ class Fetching:
             )
             if order.renews is not None:
                 self._supersede(change, order, certificate_id)
+            if order.renew_days:
+                self._renew_later(change, order, certificate_id, view)
             change.record(
                 AuditEvent.ORDER_FETCHED,
                 {
@@ -147,6 +151,25 @@ class Fetching:
             certificates.add_line(change.connection, added, change.when, change.actor, "Came with a chain.")
 
     @staticmethod
+    def _renew_later(change: Change, order: Order, certificate_id: int, view: CertificateView) -> None:
+        """The rule of its own that an order asked for, once."""
+        rules = renewals.rules(change.connection)
+        if any(rule.fields.certificate_id == certificate_id for rule in rules):
+            return
+        shown = order.common_name or view.serial_number
+        name = f"{shown[:200]}, order {order.id}"
+        if any(key(rule.fields.name) == key(name) for rule in rules):
+            return
+        fields = RuleFields(name, order.renew_days, certificate_id=certificate_id)
+        rule_id = renewals.insert_rule(change.connection, fields, change.when)
+        change.record(
+            AuditEvent.RENEWAL_RULE_CHANGED,
+            {"change": "added", "rule": rule_id, "name": name, "certificate": certificate_id, "order": order.id},
+        )
+        line = f"To be renewed {order.renew_days} days before it expires."
+        certificates.add_line(change.connection, certificate_id, change.when, change.actor, line)
+
+    @staticmethod
     def _supersede(change: Change, order: Order, certificate_id: int) -> None:
         if order.renews is None or order.renews == certificate_id:
             return
@@ -155,6 +178,7 @@ class Fetching:
             return
         certificates.put_superseded(change.connection, old.id, certificate_id)
         renewals.put_renewed(change.connection, old.id, change.when)
+        _hand_on(change, old.id, certificate_id)
         line = f"Renewed by order {order.id}: certificate {certificate_id}."
         certificates.add_line(change.connection, old.id, change.when, change.actor, line)
         change.tell(
@@ -163,6 +187,17 @@ class Fetching:
             f"certificate/{old.sha256}/renewed/{order.id}",
             {**order_facts(order), "certificate": certificate_id, "old_certificate": old.id},
         )
+
+
+def _hand_on(change: Change, old: int, new: int) -> None:
+    """A renewal rule for one certificate goes on with its successor."""
+    for rule in renewals.rules(change.connection):
+        if rule.fields.certificate_id == old:
+            renewals.update_rule(change.connection, rule.id, replace(rule.fields, certificate_id=new))
+            change.record(
+                AuditEvent.RENEWAL_RULE_CHANGED,
+                {"change": "handed on", "rule": rule.id, "name": rule.fields.name, "certificate": new},
+            )
 
 
 def _above(view: CertificateView, stored: list[bytes]) -> list[CertificateView]:

@@ -96,6 +96,28 @@ class Inventory:
                 )
             ]
 
+    def rows(self, ids: Sequence[int]) -> tuple[CertificateRow, ...]:
+        """These certificates, in this order; numbers that there are not are left out."""
+        with self._changes.database.read() as connection:
+            return self._rows(connection, _bounded(ids))
+
+    def with_renewal(self, ids: Sequence[int]) -> frozenset[int]:
+        """Those of these certificates whose renewal is ordered, or which a rule will renew."""
+        if not ids:
+            return frozenset()
+        at = seconds(self._changes.clock())
+        with self._changes.database.read() as connection:
+            ahead, params = renewals.renewal_ahead(connection)
+            marks = ", ".join("?" * len(ids))
+            return frozenset(
+                row[0]
+                for row in connection.many(
+                    "SELECT c.id FROM manager_certificate c WHERE c.revoked IS NULL AND c.superseded_by IS NULL"  # noqa: S608
+                    f" AND NOT c.is_ca AND c.not_after > ? AND c.id IN ({marks}) AND ({ahead})",
+                    (at, *ids, *params),
+                )
+            )
+
     @staticmethod
     def _rows(connection: Connection, ids: Sequence[int]) -> tuple[CertificateRow, ...]:
         """Rows in the order of their IDs' list."""
@@ -179,6 +201,20 @@ class Inventory:
             )
             for position, last in enumerate(BANDS)
         ]
+
+    def urgent(self, visible_to: str = "") -> int:
+        """Certificates that end within the nearest band without a renewal ahead, up to `MAX_COUNT`: for a badge."""
+        first, end = listing.band_limits(BANDS[0], seconds(self._changes.clock()))
+        owner, owner_params = _of_owner(visible_to)
+        with self._changes.database.read() as connection:
+            ahead, ahead_params = renewals.renewal_ahead(connection)
+            row = connection.one(
+                "SELECT COUNT(*) FROM (SELECT 1 FROM manager_certificate c WHERE c.revoked IS NULL"  # noqa: S608
+                f" AND c.superseded_by IS NULL AND c.not_after >= ? AND c.not_after < ?{owner} AND NOT ({ahead})"
+                f" LIMIT {MAX_COUNT}) AS x",
+                (first, end, *owner_params, *ahead_params),
+            )
+        return int(row[0]) if row else 0
 
     def timeline(self, visible_to: str = "") -> Sequence[Week]:
         """How many certificates end in each of the next 26 weeks; week 0 begins now."""

@@ -134,6 +134,7 @@ class InventoryQuery:
         band: upper end of one of `BANDS`: valid, and at most so many days left.
         week: number of a bar of the timeline, from 0.
         hide_old: leave out what is superseded, or expired for 30 days.
+        ids: only these numbers.
         owner: exactly this one; `visible_to` the same, for those who may see only their own.
         cursor: from a page before.
     """
@@ -153,6 +154,7 @@ class InventoryQuery:
     key_held: bool | None = None
     is_ca: bool | None = None
     hide_old: bool = False
+    ids: tuple[int, ...] | None = None
     filters: tuple[ColumnFilter, ...] = ()
     sort: Sort = Sort()
     cursor: str = ""

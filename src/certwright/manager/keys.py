@@ -10,6 +10,7 @@ import hashlib
 import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Final, cast
 
 from cryptography import x509
@@ -262,6 +263,23 @@ def make_request(private_key: PrivateKey, fields: KeyFields) -> bytes:
     )
     signer = Signer.of(private_key)
     return assemble_signed(info, signer.algorithm, signer.sign(info))
+
+
+@lru_cache(maxsize=len(KeyAlgorithm))
+def _throwaway(algorithm: KeyAlgorithm) -> PrivateKey:
+    return algorithm.generate()
+
+
+def trial_request(fields: KeyFields) -> bytes:
+    """A request (DER) as `Keys.make` would make it, to look at and never to be sent.
+
+    Its key is nobody's: every trial of an algorithm has the same one.
+
+    Raises:
+        InvalidArgument: subject or names cannot stand in a request.
+    """
+    subject_and_names(fields)
+    return make_request(_throwaway(fields.algorithm), fields)
 
 
 def _general_name(name: AlternativeName) -> GeneralName:

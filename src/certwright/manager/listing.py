@@ -4,6 +4,10 @@ A page is found in one of two ways. When one of the filters lets few rows throug
 else the index of the sort order is walked until the page is full. Which of both, a capped count of each filter
 decides (`_driver_of`), not the database's statistics. Pages are cut by key: the last row's sort values are the next
 page's start.
+
+A filter on what stands somewhere inside a text has no index to look it up in. It reads an index through instead of
+the table, once, up to `FEW` rows: if that is all, those are the rows from then on; if not, so many rows have it that
+walking along the order fills a page soon.
 """
 
 from __future__ import annotations
@@ -14,36 +18,37 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from certwright.adcs.errors import InvalidArgument
 from certwright.database import Connection, Dialect
-from certwright.manager.inventory_values import (
-    BANDS,
-    MAX_PAGE,
-    WEEKS,
-    CertificateStatus,
-    ColumnFilter,
-    InventoryQuery,
-    Operator,
-    Sort,
+from certwright.manager.conditions import (
+    DAY,
+    Condition,
+    Param,
+    begins,
+    column_filter,
+    equals,
+    key_held,
+    numbered,
+    tagged,
 )
+from certwright.manager.inventory_values import BANDS, MAX_PAGE, WEEKS, CertificateStatus, InventoryQuery, Sort
 from certwright.manager.store_inventory import MAX_KEY
 from certwright.manager.values import key, seconds, storable
 
 SELECTIVE: Final = 50_000
 """Rows that may be fetched, and sorted where that is wanted, instead of walking over all of them."""
-DAY: Final = 86_400
+FEW: Final = 500
+"""Rows that a filter without an index names one by one, if it lets no more through."""
 WEEK: Final = 7 * DAY
 OLD: Final = timedelta(days=30)
 _MAX_WORDS: Final = 8
 _MAX_FILTERS: Final = 20
+MAX_IDS: Final = 1000
 _MAX_CURSOR: Final = 2000
 _HEX: Final = re.compile(r"[0-9a-f]{6,64}")
-_LAST: Final = "\U0010ffff"
-
-Param = int | float | str | bytes | None
 
 _SORTS: Final[Mapping[str, tuple[str, ...]]] = {
     "status": ("not_after", "id"),
@@ -62,50 +67,6 @@ _SORTS: Final[Mapping[str, tuple[str, ...]]] = {
     "id": ("id",),
 }
 SORTABLE: Final = tuple(_SORTS)
-
-_TEXTS: Final = {
-    "subject": "subject",
-    "common_name": "common_name",
-    "names": "names",
-    "issuer": "issuer",
-    "template": "template",
-    "owner": "owner",
-    "serial": "serial",
-    "key": "key_name",
-    "sha1": "sha1",
-    "sha256": "sha256",
-    "purposes": "purposes",
-    "source": "source",
-    "created_by": "created_by",
-    "domain": "domain",
-    "revoked_reason": "revoked_reason",
-}
-_KEYS: Final = {"issuer": "issuer_key", "template": "template_key", "owner": "owner_key"}
-_COVERED: Final = {**_KEYS, "subject": "subject_key"}
-_INDEXED: Final = frozenset({"serial", "sha1", "sha256", "key", "source"})
-_TIMES: Final = ("not_before", "not_after", "created", "revoked")
-_NUMBERS: Final = ("id", "order_id", "service_id", "superseded_by")
-_FLAGS: Final = ("managed", "is_ca")
-COLUMNS: Final = (*_TEXTS, *_TIMES, *_NUMBERS, *_FLAGS, "tag", "key_held")
-"""What `ColumnFilter` takes."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Condition:
-    """A filter. In `sql`, `@c.` is the certificate's column, with or without what keeps an index from being used.
-
-    `driver` selects the IDs of what it lets through, along an index of its own.
-    """
-
-    sql: str
-    params: tuple[Param, ...] = ()
-    driver: str = ""
-    driver_params: tuple[Param, ...] | None = None
-    measure: str = ""  # has about as many rows as the driver, for less
-    anchor: bool = False  # `column = ?` with an index that goes on with not_after, id
-
-    def driven(self) -> tuple[str, tuple[Param, ...]]:
-        return self.driver, self.params if self.driver_params is None else self.driver_params
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +104,7 @@ def make_plan(connection: Connection, query: InventoryQuery, now: datetime) -> P
     order = _SORTS.get(query.sort.column)
     if order is None:
         raise InvalidArgument(f"{query.sort.column[:80]!r} is no order of the list; there are {', '.join(SORTABLE)}.")
-    conditions = _conditions(query, now, connection.dialect)
+    conditions = [one for each in _conditions(query, now, connection.dialect) for one in _looked_up(connection, each)]
     hint = "+" if connection.dialect == "sqlite" else ""  # SQLite: no index for this term
     measured = _measured(connection, conditions)
     driver = _driver_of(connection, measured, order, query.limit)
@@ -159,7 +120,7 @@ def make_plan(connection: Connection, query: InventoryQuery, now: datetime) -> P
 
 
 def _where(
-    conditions: Sequence[_Condition], driver: _Condition | None, anchor: _Condition | None, hint: str, first: str
+    conditions: Sequence[Condition], driver: Condition | None, anchor: Condition | None, hint: str, first: str
 ) -> Where:
     parts: list[str] = []
     params: list[Param] = []
@@ -175,7 +136,15 @@ def _where(
     return Where(f" WHERE {' AND '.join(parts)}" if parts else "", tuple(params), driver is not None)
 
 
-def _measured(connection: Connection, conditions: Sequence[_Condition]) -> list[tuple[_Condition, int]]:
+def _looked_up(connection: Connection, condition: Condition) -> tuple[Condition, ...]:
+    """A condition, and beside it the few rows that it may let through, where it reads an index through."""
+    if not condition.scan:
+        return (condition,)
+    found = [row[0] for row in connection.many(f"{condition.scan} LIMIT {FEW + 1}", condition.scan_params)]
+    return (condition,) if len(found) > FEW else (condition, numbered(found))
+
+
+def _measured(connection: Connection, conditions: Sequence[Condition]) -> list[tuple[Condition, int]]:
     """How many rows each filter with an index lets through, counted up to `SELECTIVE` and one more."""
     found = []
     for condition in conditions:
@@ -190,8 +159,8 @@ def _measured(connection: Connection, conditions: Sequence[_Condition]) -> list[
 
 
 def _driver_of(
-    connection: Connection, measured: Sequence[tuple[_Condition, int]], order: tuple[str, ...], limit: int
-) -> _Condition | None:
+    connection: Connection, measured: Sequence[tuple[Condition, int]], order: tuple[str, ...], limit: int
+) -> Condition | None:
     """The filter to start from, or None where it is shorter to walk along the order until a page is full.
 
     How far that is, is estimated as if the filters had nothing to do with each other.
@@ -199,7 +168,7 @@ def _driver_of(
     row = connection.one("SELECT MAX(id) FROM manager_certificate")
     total = max(1, int(row[0]) if row and row[0] is not None else 1)
     walked = float(limit + 1)
-    best: _Condition | None = None
+    best: Condition | None = None
     fewest = SELECTIVE + 1
     for condition, count in measured:
         if f"@c.{order[0]} " in condition.sql:  # a part of the order's own index
@@ -210,7 +179,7 @@ def _driver_of(
     return best if best is not None and fewest <= SELECTIVE and fewest < walked else None
 
 
-def _anchor(measured: Sequence[tuple[_Condition, int]]) -> _Condition | None:
+def _anchor(measured: Sequence[tuple[Condition, int]]) -> Condition | None:
     """The `column = ?` whose index goes on in the wanted order, the rarest of them."""
     anchors = [each for each in measured if each[0].anchor]
     return min(anchors, key=lambda each: each[1])[0] if anchors else None
@@ -219,9 +188,9 @@ def _anchor(measured: Sequence[tuple[_Condition, int]]) -> _Condition | None:
 # -- filters -----------------------------------------------------------------------------------------------------
 
 
-def _conditions(query: InventoryQuery, now: datetime, dialect: Dialect) -> list[_Condition]:
+def _conditions(query: InventoryQuery, now: datetime, dialect: Dialect) -> list[Condition]:
     at = seconds(now)
-    found: list[_Condition] = [_word(word, dialect) for word in key(query.text).split()[:_MAX_WORDS]]
+    found: list[Condition] = [_word(word, dialect) for word in key(query.text).split()[:_MAX_WORDS]]
     for column, value in (
         ("issuer_key", key(query.issuer)[:MAX_KEY]),
         ("template_key", key(query.template)[:MAX_KEY]),
@@ -231,9 +200,9 @@ def _conditions(query: InventoryQuery, now: datetime, dialect: Dialect) -> list[
         ("source", query.source.value if query.source is not None else ""),
     ):
         if value:
-            found.append(_equals(column, value))
+            found.append(equals(column, value))
     if query.tag:
-        found.append(_tagged(query.tag))
+        found.append(tagged(query.tag))
     if query.status is not None:
         found += _of_status(query.status, at)
     if query.band is not None:
@@ -242,18 +211,21 @@ def _conditions(query: InventoryQuery, now: datetime, dialect: Dialect) -> list[
         if not 0 <= query.week < WEEKS:
             raise InvalidArgument(f"The timeline has no week {query.week}; it has {WEEKS}, counted from 0.")
         found += _current(at + query.week * WEEK, at + (query.week + 1) * WEEK)
+    if query.ids is not None:
+        found.append(numbered(query.ids[:MAX_IDS]))
     if query.hide_old:
-        found.append(_Condition("@c.superseded_by IS NULL"))
-        found.append(_Condition("@c.not_after >= ?", (at - int(OLD.total_seconds()),)))
+        found.append(Condition("@c.superseded_by IS NULL"))
+        found.append(Condition("@c.not_after >= ?", (at - int(OLD.total_seconds()),)))
     if query.managed is not None:
-        found.append(_Condition("@c.managed = ?", (query.managed,)))
+        found.append(Condition("@c.managed = ?", (query.managed,)))
     if query.is_ca is not None:
         found.append(_authority(query.is_ca))
     if query.key_held is not None:
-        found.append(_key_held(query.key_held))
+        found.append(key_held(query.key_held))
     if len(query.filters) > _MAX_FILTERS:
         raise InvalidArgument(f"{len(query.filters)} filters are too many; at most {_MAX_FILTERS} are taken.")
-    found += [_column_filter(each) for each in query.filters]
+    for each in query.filters:
+        found += column_filter(each, dialect)
     return found
 
 
@@ -270,7 +242,7 @@ def band_limits(band: int, at: int) -> tuple[int, int]:
     return first, at + (band + 1) * DAY
 
 
-def _current(first: int, end: int) -> list[_Condition]:
+def _current(first: int, end: int) -> list[Condition]:
     """Ends in [first, end), and neither revoked nor superseded."""
     limits = (first, end)
     driver = (
@@ -278,12 +250,12 @@ def _current(first: int, end: int) -> list[_Condition]:
         " WHERE revoked IS NULL AND superseded_by IS NULL AND not_after >= ? AND not_after < ?"
     )
     return [
-        _Condition("@c.revoked IS NULL AND @c.superseded_by IS NULL"),
-        _Condition("@c.not_after >= ? AND @c.not_after < ?", limits, driver),
+        Condition("@c.revoked IS NULL AND @c.superseded_by IS NULL"),
+        Condition("@c.not_after >= ? AND @c.not_after < ?", limits, driver),
     ]
 
 
-def _of_status(status: CertificateStatus, at: int) -> list[_Condition]:
+def _of_status(status: CertificateStatus, at: int) -> list[Condition]:
     soon = at + (BANDS[-1] + 1) * DAY
     match status:
         case CertificateStatus.ACTIVE:
@@ -294,14 +266,14 @@ def _of_status(status: CertificateStatus, at: int) -> list[_Condition]:
             return _current(-(2**62), at + 1)
         case CertificateStatus.REVOKED:
             return [
-                _Condition(
+                Condition(
                     "@c.revoked IS NOT NULL", (), "SELECT id FROM manager_certificate WHERE revoked IS NOT NULL"
                 )
             ]
         case CertificateStatus.SUPERSEDED:
             return [
-                _Condition("@c.revoked IS NULL"),
-                _Condition(
+                Condition("@c.revoked IS NULL"),
+                Condition(
                     "@c.superseded_by IS NOT NULL",
                     (),
                     "SELECT id FROM manager_certificate WHERE superseded_by IS NOT NULL",
@@ -309,132 +281,24 @@ def _of_status(status: CertificateStatus, at: int) -> list[_Condition]:
             ]
 
 
-def _word(word: str, dialect: Dialect) -> _Condition:
-    first, after = word[:MAX_KEY], word[:MAX_KEY] + _LAST
-    # by octets, as the index is ordered, whatever the database's language sorts like
-    begins = "{} >= ? AND {} < ?" if dialect == "sqlite" else "{} ~>=~ ? AND {} ~<~ ?"
-    in_names = begins.format("name_key", "name_key")
-    of_row = f"n.certificate_id = c.id AND {begins.format('n.name_key', 'n.name_key')}"
-    sql = f"EXISTS (SELECT 1 FROM manager_certificate_name n WHERE {of_row})"  # noqa: S608
-    driver = f"SELECT certificate_id FROM manager_certificate_name WHERE {in_names}"  # noqa: S608
-    limits: tuple[Param, ...] = (first, after)
+def _word(word: str, dialect: Dialect) -> Condition:
+    """One of the names begins with a word, or it is the beginning of a serial number or thumbprint."""
+    named = begins(word, dialect)
+    sql, driver, limits = named.sql, named.driver, named.params
     digits = word.replace(":", "")
     if not _HEX.fullmatch(digits):
-        return _Condition(sql, limits, driver)
+        return named
     for column in ("serial", "sha1", "sha256"):
         sql += f" OR @c.{column} >= ? AND @c.{column} < ?"
         driver += f" UNION SELECT id FROM manager_certificate WHERE {column} >= ? AND {column} < ?"  # noqa: S608
         limits += (digits, digits + "g")
-    return _Condition(f"({sql})", limits, driver)
+    return Condition(f"({sql})", limits, driver)
 
 
-def _equals(column: str, value: str) -> _Condition:
-    return _Condition(
-        f"@c.{column} = ?",
-        (value,),
-        f"SELECT id FROM manager_certificate WHERE {column} = ?",  # noqa: S608
-        anchor=True,
-    )
-
-
-def _tagged(tag: str) -> _Condition:
-    return _Condition(
-        "EXISTS (SELECT 1 FROM manager_certificate_tag t WHERE t.certificate_id = c.id AND t.tag_key = ?)",
-        (key(tag),),
-        "SELECT certificate_id FROM manager_certificate_tag WHERE tag_key = ?",
-    )
-
-
-def _authority(wanted: bool) -> _Condition:
+def _authority(wanted: bool) -> Condition:
     if not wanted:
-        return _Condition("@c.is_ca = ?", (False,))
-    return _Condition("@c.is_ca = ?", (True,), "SELECT id FROM manager_certificate WHERE is_ca", ())
-
-
-def _key_held(wanted: bool) -> _Condition:
-    sql = "EXISTS (SELECT 1 FROM manager_private_key k WHERE k.spki_sha256 = c.spki_sha256)"
-    if not wanted:
-        return _Condition(f"NOT {sql}")
-    return _Condition(
-        sql,
-        (),
-        "SELECT h.id FROM manager_private_key k JOIN manager_certificate h ON h.spki_sha256 = k.spki_sha256",
-        measure="SELECT id FROM manager_private_key",
-    )
-
-
-def _column_filter(each: ColumnFilter) -> _Condition:
-    column, operator, value = each.column, each.operator, storable(each.value).strip()
-    if column == "tag" and operator is Operator.IS:
-        return _tagged(value)
-    if column in _TIMES:
-        return _time_filter(column, operator, value)
-    if column in _NUMBERS and operator is Operator.IS:
-        if not value.isdecimal() or len(value) > 18:
-            raise InvalidArgument(f"{column} is compared with a number, not with {value[:80]!r}.")
-        return _Condition(f"@c.{column} = ?", (int(value),))
-    if column in (*_FLAGS, "key_held") and operator is Operator.IS:
-        wanted = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}.get(value.lower())
-        if wanted is None:
-            raise InvalidArgument(f"{column} is true or false, not {value[:80]!r}.")
-        return _key_held(wanted) if column == "key_held" else _Condition(f"@c.{column} = ?", (wanted,))
-    if column in _TEXTS:
-        return _text_filter(column, operator, value)
-    if column not in COLUMNS:
-        raise InvalidArgument(f"The inventory has no column {column[:80]!r}; it has {', '.join(COLUMNS)}.")
-    raise InvalidArgument(f"{column} cannot be filtered with {operator.value!r}.")
-
-
-def _text_filter(column: str, operator: Operator, value: str) -> _Condition:
-    hexadecimal = column in ("serial", "sha1", "sha256")
-    value = re.sub(r"[:\s]", "", value).lower() if hexadecimal else value
-    if operator is Operator.IS:
-        if column in _KEYS:
-            return _equals(_KEYS[column], key(value)[:MAX_KEY])
-        if column in _INDEXED:
-            return _Condition(
-                f"@c.{column if column != 'key' else 'key_name'} = ?",
-                (value,),
-                f"SELECT id FROM manager_certificate WHERE {_TEXTS[column]} = ?",  # noqa: S608
-            )
-        return _Condition(f"LOWER(@c.{_TEXTS[column]}) = LOWER(?)", (value,))
-    if operator is Operator.CONTAINS and column in _COVERED:  # an index is read through faster than its table
-        return _Condition(f"@c.{_COVERED[column]} LIKE ? ESCAPE '\\'", (f"%{_escaped(key(value))}%",))
-    if operator in (Operator.CONTAINS, Operator.BEGINS):
-        escaped = _escaped(value)
-        pattern = f"{escaped}%" if operator is Operator.BEGINS else f"%{escaped}%"
-        return _Condition(f"LOWER(@c.{_TEXTS[column]}) LIKE LOWER(?) ESCAPE '\\'", (pattern,))
-    raise InvalidArgument(f"{column} is text; it cannot be filtered with {operator.value!r}.")
-
-
-def _escaped(text: str) -> str:
-    return re.sub(r"([\\%_])", r"\\\1", text)
-
-
-def _time_filter(column: str, operator: Operator, value: str) -> _Condition:
-    try:
-        when = datetime.fromisoformat(value)
-    except ValueError as error:
-        raise InvalidArgument(
-            f"{value[:80]!r} is no time; write it as 2026-03-01 or 2026-03-01T12:00:00Z."
-        ) from error
-    if when.tzinfo is None:
-        when = when.replace(tzinfo=UTC)
-    at = seconds(when)
-    limits: tuple[Param, ...]
-    match operator:
-        case Operator.BEFORE:
-            sql, limits = f"@c.{column} < ?", (at,)
-        case Operator.AFTER:
-            sql, limits = f"@c.{column} > ?", (at,)
-        case Operator.IS:
-            sql, limits = f"@c.{column} >= ? AND @c.{column} < ?", (at, at + (DAY if len(value) == 10 else 1))
-        case _:
-            raise InvalidArgument(f"{column} is a time; it can be before, after or on a day.")
-    if column in ("not_after", "not_before"):
-        plain = sql.replace("@c.", "")
-        return _Condition(sql, limits, f"SELECT id FROM manager_certificate WHERE {plain}")  # noqa: S608
-    return _Condition(sql, limits)
+        return Condition("@c.is_ca = ?", (False,))
+    return Condition("@c.is_ca = ?", (True,), "SELECT id FROM manager_certificate WHERE is_ca", ())
 
 
 # -- pages by key ------------------------------------------------------------------------------------------------

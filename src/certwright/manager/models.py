@@ -153,6 +153,7 @@ class Order(models.Model):
     auto_fetch = models.BooleanField()
     certificate_id = models.BigIntegerField(null=True)
     renews = models.BigIntegerField(null=True)
+    renew_days = models.IntegerField(default=0)  # before expiry; 0: by no rule of its own
     token = models.TextField(null=True, unique=True)
     deleted = models.BigIntegerField(null=True)
 

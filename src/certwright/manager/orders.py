@@ -12,6 +12,7 @@ import structlog
 
 from certwright.adcs.errors import AdcsError, BadRequest, BadRequestState, CaUnreachable, InvalidArgument
 from certwright.adcs.events import AuditEvent
+from certwright.adcs.interfaces import Forecast
 from certwright.database import Connection, ConstraintViolated
 from certwright.manager import store
 from certwright.manager import store_orders as rows
@@ -24,8 +25,9 @@ from certwright.manager.keys import Keys, MadeKey
 from certwright.manager.services import Services
 from certwright.manager.store_orders import NewOrder
 from certwright.manager.store_renewal import RenewalState
-from certwright.manager.submitting import LEASE, Submissions, back_off
+from certwright.manager.submitting import FIRST_CHECK, LEASE, Submissions, back_off
 from certwright.manager.values import (
+    MAX_DAYS,
     Health,
     Order,
     OrderFields,
@@ -171,6 +173,21 @@ class Orders:
             for service in self._submissions.route(domain, template)
         ]
 
+    def forecast(self, domain: str, template: str, csr: bytes) -> tuple[Service, Forecast]:
+        """What the service that would be asked first would decide, now; it is handed nothing.
+
+        Raises:
+            BadRequest: the request cannot be read.
+            NotSupported: that CA does not tell.
+            AdcsError: it would refuse the device user.
+        """
+        route = self.route(domain, template)
+        if not route:
+            raise InvalidArgument(f"{domain} has no AD CS service; add one under Accounts.")
+        service = next((step.service for step in route if step.alive), route[0].service)
+        credential = self._services.credential(service)
+        return service, self._services.reach.forecast(service, credential, _parsed(csr).der, template)
+
     # -- placing -----------------------------------------------------------------------------------------------
 
     def place(self, fields: OrderFields, *, actor: str) -> Order:
@@ -303,6 +320,7 @@ class Orders:
             fetch=fields.fetch,
             token=storable(fields.token)[:100],
             renews=renews,
+            renew_days=_renew_days(fields.renew_days),
         )
 
     def _insert(self, change: Change, fields: OrderFields, new: NewOrder, made: MadeKey | None) -> int:
@@ -347,6 +365,17 @@ class Orders:
             self._submissions.ask(order_id, actor=actor)
         self._fetch_if_wanted(order_id, actor)
         return self.get(order_id)
+
+    def hasten(self, order_id: int) -> None:
+        """Somebody watches an order that is not settled: the clock asks after it soon, at most once a minute."""
+        order = self.get(order_id)
+        if order.state not in (OrderState.PENDING, OrderState.LOST) or order.next_check is None:
+            return
+        now = self._changes.clock()
+        asked = order.next_check - back_off(max(order.checks - 1, 0))
+        if order.next_check > now and now - asked >= FIRST_CHECK:
+            with self._changes.database.transaction() as connection:
+                rows.put_next_check(connection, order_id, seconds(now))
 
     def look_for(self, order_id: int, *, actor: str) -> Order:
         """Look for an order whose answer was lost. Where it certainly is not there, `Order.may_resubmit` says so.
@@ -496,6 +525,15 @@ class Orders:
             line = f"Asked after: {text}"
             if not lines or lines[-1].text != line:
                 rows.add_line(change.connection, order.id, change.when, line)
+
+
+def _renew_days(days: int) -> int:
+    """Raises:
+    InvalidArgument: it is no number of days before expiry.
+    """
+    if not 0 <= days <= MAX_DAYS:
+        raise InvalidArgument(f"{days} days before expiry; a number from 1 to {MAX_DAYS} is possible.")
+    return days
 
 
 def _parsed(csr: bytes) -> CertificationRequest:

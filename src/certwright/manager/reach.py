@@ -10,7 +10,7 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Protocol
 
-from certwright.adcs.interfaces import CertRequest
+from certwright.adcs.interfaces import CertRequest, Forecast
 from certwright.adcs.request import Response
 from certwright.adcs.roles import RevocationReason
 from certwright.connectors.probing import ProbeStep
@@ -33,6 +33,14 @@ class Reach(Protocol):
 
     def probe(self, service: Service, credential: ServiceCredential) -> Sequence[ProbeStep]:
         """Every step on the way, to the first that fails. Does not raise for what it looks for."""
+
+    def forecast(self, service: Service, credential: ServiceCredential, request: bytes, template: str) -> Forecast:
+        """What the CA behind a service would decide on a request (DER); nothing is handed in.
+
+        Raises:
+            NotSupported: it is not one of ours, and others do not tell.
+            AdcsError: the account would be refused.
+        """
 
     def find_lost(
         self,

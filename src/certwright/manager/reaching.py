@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 from typing import Final
 
 from certwright.adcs.errors import AdcsError, BadRequest, ConfigurationError, NotSupported
-from certwright.adcs.interfaces import CertAdmin, CertRequest, Comparison, Restriction, Table
+from certwright.adcs.interfaces import CertAdmin, CertRequest, Comparison, Forecast, Restriction, Table
 from certwright.adcs.properties import CaProperty
-from certwright.adcs.request import Response
+from certwright.adcs.request import Response, template_attributes
 from certwright.adcs.requester import Requester
 from certwright.adcs.roles import RevocationReason
 from certwright.connectors.certsrv import CertsrvConnection
@@ -56,6 +57,26 @@ class ServiceReach:
         if service.kind is ServiceKind.LOCAL:
             return self._local_probe(service, credential)
         return probe(address_of(service), credential, trust_of(service))
+
+    def forecast(self, service: Service, credential: ServiceCredential, request: bytes, template: str) -> Forecast:
+        requester = self._requester(credential.username)
+        return self._registry.forecast(self.own_ca(service), requester, request, template_attributes(template))
+
+    def own_ca(self, service: Service) -> str:
+        """The configuration string of our own CA behind a service, by whatever way it is reached.
+
+        Raises:
+            NotSupported: the CA is somebody else's, or was never read.
+        """
+        if service.kind is ServiceKind.LOCAL:
+            return self._registry.config(service.ca)
+        for ca in self._registry.enrollment_services():
+            if hashlib.sha256(ca.certificate).hexdigest() == service.ca_sha256:
+                return ca.config
+        raise NotSupported(
+            f"{service.hostname} decides when the request is there: its CA shows neither the rules of its templates"
+            " nor what it would do"
+        )
 
     def find_lost(
         self,

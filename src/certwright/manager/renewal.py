@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from certwright.adcs.errors import AdcsError, BadRequestState, InvalidArgument
@@ -24,7 +24,9 @@ from certwright.manager.orders import Orders
 from certwright.manager.store_renewal import Candidate
 from certwright.manager.submitting import RENEW_AGAIN
 from certwright.manager.values import (
+    MAX_DAYS,
     AlternativeName,
+    FailedRenewal,
     KeyFields,
     NameKind,
     Order,
@@ -39,11 +41,11 @@ from certwright.manager.values import (
 from certwright.pki.certificate import CertificateView
 from certwright.pki.general_names import DnsName, EmailAddress, GeneralName, IpAddress, Uri, UserPrincipalName
 
-MAX_DAYS: Final = 365
 MAX_FAILURES: Final = 5
 """After so many a rule leaves a certificate to people."""
 _BATCH: Final = 500  # renewals that a rule orders in one go
 _DRY_RUN: Final = 1000
+_EVER: Final = datetime(9999, 12, 31, tzinfo=UTC)
 
 
 class Renewal:
@@ -100,6 +102,22 @@ class Renewal:
         """Certificates whose renewal failed and was not repeated yet."""
         with self._changes.database.read() as connection:
             return rows.failed_count(connection)
+
+    def failed(self, limit: int = 50) -> Sequence[FailedRenewal]:
+        """Those, the certificate that ends first on top."""
+        with self._changes.database.read() as connection:
+            return rows.failed(connection, limit)
+
+    def ahead(self, certificate_id: int) -> PlannedRenewal | None:
+        """What the rules will order for one certificate, and when: by the rule that comes first. None: nothing."""
+        now = self._changes.clock()
+        with self._changes.database.read() as connection:
+            planned = [
+                self._plan(connection, rule, candidate, now)
+                for rule in rows.rules(connection, enabled_only=True)
+                for candidate in rows.candidates(connection, rule.fields, now, _EVER, 1, only=certificate_id)
+            ]
+        return min(planned, key=lambda each: (bool(each.problem), each.when), default=None)
 
     # -- what would be done ------------------------------------------------------------------------------------
 

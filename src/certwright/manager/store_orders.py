@@ -29,7 +29,8 @@ _ORDER: Final = (
     "o.id, o.created, o.created_by, o.state, o.domain, o.template, o.common_name, o.subject, o.names, o.key_name,"
     " EXISTS (SELECT 1 FROM manager_private_key k WHERE k.spki_sha256 = o.spki_sha256), o.csr_sha256, o.service_id,"
     " o.hostname, o.priority, o.config, o.requester, o.request_id, o.status, o.message, o.approval, o.absent,"
-    " o.settled, o.sent, o.next_check, o.checks, o.owner, o.tags, o.auto_fetch, o.certificate_id, o.renews"
+    " o.settled, o.sent, o.next_check, o.checks, o.owner, o.tags, o.auto_fetch, o.certificate_id, o.renews,"
+    " o.renew_days"
 )
 
 _IN_TAB: Final = {
@@ -63,6 +64,7 @@ class NewOrder:
     fetch: bool
     token: str
     renews: int | None
+    renew_days: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +111,7 @@ def _order(row: Row) -> Order:
         fetch=bool(row[28]),
         certificate_id=row[29],
         renews=row[30],
+        renew_days=row[31],
     )
 
 
@@ -246,9 +249,9 @@ def insert_order(connection: Connection, new: NewOrder, when: int, lease: int) -
         "INSERT INTO manager_order (created, created_by, state, domain, domain_key, template, template_key,"
         " common_name, name_key, subject, names, key_name, csr_sha256, spki_sha256, hostname, priority, config,"
         " requester, tried, last_known_id, status, message, approval, absent, lease, checks, owner, owner_key, tags,"
-        " auto_fetch, renews, token)"
+        " auto_fetch, renews, renew_days, token)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, '', 0, '', '', '[]', 0, 0, '', '', ?, ?, 0,"
-        " ?, ?, ?, ?, ?, ?)",
+        " ?, ?, ?, ?, ?, ?, ?)",
         (
             when,
             new.created_by,
@@ -271,6 +274,7 @@ def insert_order(connection: Connection, new: NewOrder, when: int, lease: int) -
             json.dumps(list(new.tags)),
             new.fetch,
             new.renews,
+            new.renew_days,
             new.token or None,
         ),
     )

@@ -12,6 +12,7 @@ from typing import Final
 from certwright.database import Connection, Row
 from certwright.manager.store_inventory import MAX_KEY
 from certwright.manager.values import (
+    FailedRenewal,
     RenewalKey,
     RenewalRule,
     RuleFields,
@@ -156,12 +157,15 @@ def candidates(
     until: datetime,
     limit: int,
     max_failures: int | None = None,
+    only: int | None = None,
 ) -> list[Candidate]:
     """Valid managed certificates that a rule is for, that end before `until` and whose renewal is open.
 
-    The nearest come first. With `max_failures`, only those that are to be tried now.
+    The nearest come first. With `max_failures`, only those that are to be tried now; with `only`, that one.
     """
     sql, params = rule_condition(fields)
+    if only is not None:
+        sql, params = f"{sql} AND c.id = ?", (*params, only)
     is_open = f"(r.state IS NULL OR r.state = {int(RenewalState.FAILED)})"
     if max_failures is not None:
         is_open = (
@@ -264,3 +268,18 @@ def failed_count(connection: Connection) -> int:
         f"SELECT COUNT(*) FROM manager_renewal WHERE state = {int(RenewalState.FAILED)}"  # noqa: S608
     )
     return int(row[0]) if row else 0
+
+
+def failed(connection: Connection, limit: int) -> list[FailedRenewal]:
+    """Failed renewals, the certificate that ends first on top."""
+    return [
+        FailedRenewal(row[0], row[1], moment(row[2]), row[3] or "", row[4], optional_moment(row[5]), row[6])
+        for row in connection.many(
+            "SELECT c.id, CASE WHEN c.common_name = '' THEN c.subject ELSE c.common_name END, c.not_after, u.name,"  # noqa: S608
+            " r.failures, r.next_try, r.message FROM manager_renewal r"
+            " JOIN manager_certificate c ON c.id = r.certificate_id"
+            " LEFT JOIN manager_renewal_rule u ON u.id = r.rule_id"
+            f" WHERE r.state = {int(RenewalState.FAILED)} ORDER BY c.not_after, c.id LIMIT ?",
+            (limit,),
+        )
+    ]

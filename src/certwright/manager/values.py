@@ -20,6 +20,7 @@ from certwright.keystores.base import KeyAlgorithm
 MAX_TEXT: Final = 255  # characters of a name people type
 MAX_TAGS: Final = 50
 MAX_ALTERNATIVE_NAMES: Final = 500
+MAX_DAYS: Final = 365  # days before expiry at which a renewal can be asked for
 
 
 # -- device users ------------------------------------------------------------------------------------------------
@@ -233,6 +234,7 @@ class OrderFields:
     tags: tuple[str, ...] = ()
     fetch: bool = True  # into the inventory by itself once it is issued
     token: str = ""  # the page's own number: the same token twice is the same order
+    renew_days: int = 0  # before expiry, by a rule of its own; 0: none
     form_id: int | None = None
 
 
@@ -269,6 +271,7 @@ class Order:
     fetch: bool
     certificate_id: int | None  # in the inventory, once fetched
     renews: int | None  # certificate in the inventory
+    renew_days: int
 
     @property
     def fetched(self) -> bool:
@@ -417,6 +420,19 @@ class PlannedRenewal:
     domain: str
     template: str
     problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FailedRenewal:
+    """A certificate whose renewal failed, and when it is tried again; None: it is left to people."""
+
+    certificate_id: int
+    common_name: str
+    not_after: datetime
+    rule: str  # empty: by hand, or by a rule that is gone
+    failures: int
+    next_try: datetime | None
+    message: str
 
 
 # -- what tasks report -------------------------------------------------------------------------------------------

@@ -43,7 +43,8 @@ class Notifications:
         targets: Targets | None = None,
     ) -> None:
         changes = Changes(database, record, clock)
-        self.channels = Channels(changes, sealer, targets or Targets(webhook_allow), hostname)
+        self.targets = targets or Targets(webhook_allow)
+        self.channels = Channels(changes, sealer, self.targets, hostname)
         self.rules = Rules(changes)
         self.queue = Queue(changes, self.channels, hostname, actor)
 

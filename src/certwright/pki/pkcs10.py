@@ -36,6 +36,7 @@ __all__ = [
     "CertificationRequest",
     "ClientInfo",
     "CspProvider",
+    "parse_name_value_pairs",
 ]
 
 _SINGLE_VALUED: Final = frozenset(
@@ -211,16 +212,25 @@ def _name_value_pairs(attributes: tuple[Attribute, ...]) -> tuple[tuple[str, str
     """One pair per value, or a SEQUENCE OF pairs in one value: both occur. [MS-WCCE] 2.2.2.7.5."""
     pairs: list[tuple[str, str]] = []
     for attribute in attributes:
-        if attribute.oid != oids.ENROLLMENT_NAME_VALUE_PAIR:
-            continue
-        for value in attribute.values:
-            reader = der.Reader.of(value, what="name value pair")
-            if reader.next_tag == der.SEQUENCE:
-                while reader.next_tag != -1:
-                    pairs.append(_pair(reader.enter()))
-            else:
-                pairs.append(_pair(reader))
+        if attribute.oid == oids.ENROLLMENT_NAME_VALUE_PAIR:
+            for value in attribute.values:
+                pairs += parse_name_value_pairs(value)
     return tuple(pairs)
+
+
+def parse_name_value_pairs(value: bytes) -> list[tuple[str, str]]:
+    """The pair, or the pairs, of one value of an enrollment name-value pair attribute.
+
+    Raises:
+        EncodingError: malformed.
+    """
+    reader = der.Reader.of(value, what="name value pair")
+    if reader.next_tag != der.SEQUENCE:
+        return [_pair(reader)]
+    pairs: list[tuple[str, str]] = []
+    while reader.next_tag != -1:
+        pairs.append(_pair(reader.enter()))
+    return pairs
 
 
 def _pair(reader: der.Reader) -> tuple[str, str]:

@@ -1,7 +1,8 @@
-"""The plain HTTP listener: CRLs and CA certificates for machines, a health report, and the way to HTTPS. RFC 9112.
+"""The plain HTTP listener: CRLs, CA certificates and OCSP for machines, a health report, the way to HTTPS. RFC 9112.
 
 A bare `asyncio.Protocol`: no framework, no session, no database on the way. `GET` and `HEAD` of
-`/CertEnroll/<file>` and `/healthz`; `/` and `/certsrv` lead to the HTTPS listener; nothing else is here. Answers
+`/CertEnroll/<file>` and `/healthz`; `/` and `/certsrv` lead to the HTTPS listener; role services that answer machines
+are asked for what stands below their paths, and only they take bodies, whose length has to be announced. Answers
 leave in the order of their requests.
 """
 
@@ -9,8 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import format_datetime
@@ -21,10 +24,12 @@ from urllib.parse import unquote_to_bytes
 import httptools
 import structlog
 
+from certwright.endpoints.plain import PlainService, Question, Reply
 from certwright.server.limits import (
     BULK_CONNECTIONS,
     BULK_HEAD_BYTES,
     BULK_PIPELINE,
+    BULK_WAITING,
     END_OF_HEAD,
     HEAD_SECONDS,
     KEEP_ALIVE_SECONDS,
@@ -38,6 +43,8 @@ log = structlog.get_logger(__name__)
 PREFIX: Final = "/certenroll/"
 _CHUNK: Final = 256 << 10
 _JSON: Final = "application/json"
+_ABSOLUTE: Final = re.compile(rb"\Ahttps?://[^/?]*", re.IGNORECASE)
+_REASONS: Final = {200: b"OK"}
 
 Health = Callable[[], Awaitable[tuple[bool, Mapping[str, object]]]]
 
@@ -50,8 +57,11 @@ class BulkService:
     health: Health
     https_url: str
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    services: Mapping[bytes, PlainService] = field(default_factory=dict)  # by path, lower-case: b"/ocsp"
+    pool: Executor | None = None  # for what they do not have at hand
     connections: set[BulkProtocol] = field(default_factory=set)
     closing: bool = False
+    waiting: int = 0  # questions that a thread works on, or that wait for one
     _date: tuple[int, bytes] = (0, b"")
 
     def date(self) -> bytes:
@@ -61,6 +71,15 @@ class BulkService:
         if second != self._date[0]:
             self._date = (second, format_datetime(now, usegmt=True).encode())
         return self._date[1]
+
+    def find(self, url: bytes) -> tuple[PlainService, bytes] | None:
+        """The role service behind an address, and what of the path is its own."""
+        path = _ABSOLUTE.sub(b"", url, count=1).partition(b"?")[0]
+        for prefix, service in self.services.items():
+            length = len(prefix)
+            if path[:length].lower() == prefix and path[length : length + 1] in (b"", b"/"):
+                return service, path[length:]
+        return None
 
     def sweep(self, now: float) -> None:
         """Hold the time limits; about once a second. `now` is the loop's time."""
@@ -75,6 +94,10 @@ class _Request:
     none_match: bytes
     modified_since: bytes
     keep_alive: bool
+    service: PlainService | None = None
+    service_path: bytes = b""
+    body: bytes = b""
+    query: bytes = b""
 
 
 class BulkProtocol(asyncio.Protocol):
@@ -93,6 +116,7 @@ class BulkProtocol(asyncio.Protocol):
         self._writable = asyncio.Event()
         self._writable.set()
         self._ended = False
+        self._body_left = 0
         self.transport: asyncio.Transport
 
     # -- the connection's life
@@ -143,6 +167,11 @@ class BulkProtocol(asyncio.Protocol):
             self._idle, self._since = False, self._loop.time()
         self._head += data
         while not self._ended:
+            if self._body_left:
+                if not self._head:
+                    break
+                self._take_body()
+                continue
             end = self._head.find(END_OF_HEAD)
             if end < 0 or end > BULK_HEAD_BYTES:
                 if len(self._head) > BULK_HEAD_BYTES:
@@ -157,10 +186,22 @@ class BulkProtocol(asyncio.Protocol):
             except (httptools.HttpParserError, httptools.HttpParserUpgrade):
                 self._refuse(400)
 
+    def _take_body(self) -> None:
+        part = bytes(self._head[: self._body_left])
+        del self._head[: len(part)]
+        self._body_left -= len(part)
+        try:
+            self._parser.feed_data(part)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            self._refuse(400)
+
     def on_message_begin(self) -> None:
         self._url = b""
         self._none_match = self._modified_since = b""
-        self._has_body = False
+        self._has_body = self._is_chunked = self._expects_continue = False
+        self._length = b""
+        self._found: tuple[PlainService, bytes] | None = None
+        self._body = bytearray()
 
     def on_url(self, url: bytes) -> None:
         self._url += url
@@ -173,29 +214,62 @@ class BulkProtocol(asyncio.Protocol):
                 self._modified_since = value
             case b"content-length":
                 self._has_body = self._has_body or value.strip(b"0 ") != b""
+                self._length = value
             case b"transfer-encoding":
-                self._has_body = True
+                self._has_body = self._is_chunked = True
+            case b"expect":
+                self._expects_continue = value.lower() == b"100-continue"
 
     def on_headers_complete(self) -> None:
-        if self._has_body:  # nothing here takes one, and its end need not be looked for
-            self._refuse(405 if self._parser.get_method() not in (b"GET", b"HEAD") else 413)
+        method = self._parser.get_method()
+        self._found = self._service.find(self._url) if self._service.services else None
+        if not self._has_body:
+            return
+        if self._found is None or method != b"POST":  # nobody takes it, and its end need not be looked for
+            self._refuse(405 if method not in (b"GET", b"HEAD") else 413)
+        elif self._is_chunked:
+            self._refuse(411)
+        elif len(self._length) > 10 or int(self._length) > self._found[0].body_limit:  # digits: the parser looked
+            self._refuse(413)
+        else:
+            self._body_left = int(self._length)
+            if self._expects_continue and self._answering is None and not self._queue:
+                self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def on_body(self, body: bytes) -> None:
+        self._body += body
 
     def on_message_complete(self) -> None:
         if self._ended:
             return
         self._idle, self._since = True, self._loop.time()
+        if self._found is not None:
+            service, service_path = self._found
+            self._take(self._request("", service, service_path, bytes(self._body)))
+            return
         try:
             path = unquote_to_bytes(httptools.parse_url(self._url).path or b"/").decode("utf-8")
         except (httptools.HttpParserInvalidURLError, UnicodeDecodeError):
             self._refuse(400)
             return
-        request = _Request(
+        self._take(self._request(path))
+
+    def _request(
+        self, path: str, service: PlainService | None = None, service_path: bytes = b"", body: bytes = b""
+    ) -> _Request:
+        return _Request(
             self._parser.get_method(),
             path,
             self._none_match,
             self._modified_since,
             self._parser.should_keep_alive() and not self._service.closing,
+            service,
+            service_path,
+            body,
+            self._url.partition(b"?")[2],
         )
+
+    def _take(self, request: _Request) -> None:
         if self._answering is not None or self._queue:
             if len(self._queue) >= BULK_PIPELINE:
                 self._refuse(429)
@@ -207,6 +281,9 @@ class BulkProtocol(asyncio.Protocol):
     # -- answers out
 
     def _answer(self, request: _Request) -> None:
+        if request.service is not None:
+            self._ask(request, request.service)
+            return
         if request.method not in (b"GET", b"HEAD"):
             self._text(request, 405, {"Allow": "GET, HEAD"})
             return
@@ -223,6 +300,49 @@ class BulkProtocol(asyncio.Protocol):
             self._text(request, 302, {"Location": f"{self._service.https_url}/certsrv/"})
         else:
             self._text(request, 404)
+
+    def _ask(self, request: _Request, service: PlainService) -> None:
+        """Let a role service answer, at once where it can."""
+        if request.method not in (b"GET", b"HEAD", b"POST"):
+            self._text(request, 405, {"Allow": "GET, HEAD, POST"})
+            return
+        question = Question(
+            request.method,
+            request.service_path,
+            request.body,
+            request.none_match,
+            request.modified_since,
+            request.query,
+            str((self.transport.get_extra_info("peername") or ("",))[0]),
+        )
+        reply = service.answer(question)
+        if reply is None and self._service.waiting < BULK_WAITING:
+            self._later(self._work_out(request, service, question))
+        else:
+            self._reply(request, reply or service.busy())
+
+    async def _work_out(self, request: _Request, service: PlainService, question: Question) -> None:
+        self._service.waiting += 1
+        try:
+            reply = await self._loop.run_in_executor(self._service.pool, service.work_out, question)
+        finally:
+            self._service.waiting -= 1
+        self._reply(request, reply)
+
+    def _reply(self, request: _Request, reply: Reply) -> None:
+        reason = _REASONS.get(reply.status) or HTTPStatus(reply.status).phrase.encode()
+        length = b"" if reply.status == 304 else b"Content-Length: %d\r\n" % len(reply.body)
+        head = b"HTTP/1.1 %d %s\r\nDate: %s\r\n%s%sX-Content-Type-Options: nosniff\r\n%s\r\n" % (
+            reply.status,
+            reason,
+            self._service.date(),
+            length,
+            reply.headers,
+            b"" if request.keep_alive else b"Connection: close\r\n",
+        )
+        self.transport.write(head if request.method == b"HEAD" else head + reply.body)
+        if not request.keep_alive:
+            self._end()
 
     def _send_file(self, request: _Request, file: PublishedFile) -> None:
         headers = {

@@ -18,28 +18,40 @@ from typing import TYPE_CHECKING, Final, Self
 
 from certwright.adcs.errors import AccessDenied, ConfigurationError, InvalidArgument
 from certwright.adcs.events import CaEvent
-from certwright.adcs.requester import AuthMethod, Requester, Sid
+from certwright.adcs.interfaces import CertRequest
+from certwright.adcs.requester import AuthMethod, Requester
 from certwright.adcs.roles import ROLE_NAMES, CaAccess
 from certwright.adcs.security import SecurityDescriptor
 from certwright.audit.trail import AuditTrail
 from certwright.ca.administration import Administration
 from certwright.ca.authority import Authority
+from certwright.ca.chains import certificates_above
 from certwright.ca.configuration import CaConfiguration
 from certwright.ca.database import CaCertificateRecord, CaRecord
 from certwright.ca.generation import GenerationSource
 from certwright.ca.issuer import Issuer
+from certwright.ca.own_certificates import newest_of
 from certwright.ca.properties import CaProperties
+from certwright.ca.replies import Replies
 from certwright.ca.revocation.publication import CrlPublisher, FolderTarget
 from certwright.ca.store import SqlCaDatabase, list_cas
-from certwright.connectors.local import LocalCa, LocalConnector
+from certwright.connectors.local import LocalCa, LocalCertRequest, LocalConnector
 from certwright.connectors.registry import Registry
 from certwright.database import Connection, Database, DatabaseError
+from certwright.directory.active_directory.administration import JoinedAdministration
+from certwright.directory.active_directory.composite import LOCAL, JoinedDirectory
+from certwright.directory.active_directory.directory import ActiveDirectory
+from certwright.directory.active_directory.ldap import LdapPool
 from certwright.directory.administration import DirectoryAdministration
+from certwright.directory.base import Directory, LogonDirectory
 from certwright.directory.local import EmbeddedDirectory
 from certwright.directory.well_known import Rid
 from certwright.keystores.sealing import Sealer, SealingError
 from certwright.keystores.software import SoftwareKeyStore
 from certwright.notifications.service import Notifications
+from certwright.online_responder.service import RevocationConfigurations
+from certwright.online_responder.signing import SigningCertificates
+from certwright.server.domain_publication import DirectoryTarget
 from certwright.server.home import Home
 from certwright.server.tables import LABELS, known_migrations
 from certwright.server.tls import ListenerCertificates
@@ -67,14 +79,25 @@ class Installation:
         self.sealer = Sealer(home.master_key)
         self.database = Database.open(home.database_url)
         self.audit = AuditTrail(self.database)
-        self.directory = EmbeddedDirectory(self.database, self.sealer)
-        self.directory_administration = DirectoryAdministration(
-            self.database, self.sealer, self._record, clock, self.directory
-        )
+        self.local_directory = EmbeddedDirectory(self.database, self.sealer)
+        self.active_directory = _active_directory(home, clock)
+        self.directory: LogonDirectory
+        self.directory_administration: DirectoryAdministration
+        if self.active_directory is None:
+            self.directory = self.local_directory
+            self.directory_administration = DirectoryAdministration(
+                self.database, self.sealer, self._record, clock, self.local_directory
+            )
+        else:
+            joined = JoinedDirectory(self.active_directory, self.local_directory)
+            self.directory = joined
+            self.directory_administration = JoinedAdministration(
+                self.database, self.sealer, self._record, clock, joined
+            )
         self.key_store = SoftwareKeyStore(home.keys, self.sealer)
         self.listener_keys = SoftwareKeyStore(home.tls, self.sealer)
         self.listener_certificates = ListenerCertificates(home.tls, self.listener_keys)
-        self.publisher = CrlPublisher([FolderTarget(home.published)])
+        self.publisher = CrlPublisher([FolderTarget(home.published), DirectoryTarget(self)])
         self.notifications = Notifications(
             self.database,
             self.sealer,
@@ -84,9 +107,12 @@ class Installation:
             clock=clock,
             actor=SYSTEM,
         )
+        self.revocation_configurations = RevocationConfigurations(self.database, self._record, clock)
+        self.signing_certificates = SigningCertificates(home.responder, SoftwareKeyStore(home.responder, self.sealer))
         self.exit_module = self.notifications.exit_module()
         self.cas = _cas(self)
-        self.connector = LocalConnector(self.cas, inline_directory=True)
+        self._host_ca: LocalCa | None = None
+        self.connector = LocalConnector(self.cas, inline_directory=self.active_directory is None)
         self.registry = Registry(self.connector)
         self._gate = threading.Lock()
         self._issuing = False
@@ -118,6 +144,12 @@ class Installation:
     def close(self) -> None:
         """Finish what was accepted, and let go of everything."""
         self.connector.stop()
+        if self._host_ca is not None:
+            self._host_ca.issuer.stop()
+        if self.active_directory is not None:
+            self.active_directory.close()
+        if isinstance(self.directory_administration, JoinedAdministration):
+            self.directory_administration.close_writer()
         self.exit_module.close()
         self.database.close()
 
@@ -162,12 +194,13 @@ class Installation:
     # -- accounts --------------------------------------------------------------------------------------------
 
     def operator(self, account: str = "") -> Requester:
-        """Whoever works at the command line: the domain's Administrator, or the account that was named.
+        """Whoever works at the command line: this installation's Administrator, or the account that was named.
 
         Raises:
             InvalidArgument: there is no such account, or it is disabled.
         """
-        return self.requester(account or Rid.ADMINISTRATOR.in_domain(self.directory.domain.sid), _system_user())
+        administrator = Rid.ADMINISTRATOR.in_domain(self.local_directory.domain.sid)
+        return self.requester(account or administrator, _system_user())
 
     def requester(self, account: str, origin: str = "") -> Requester:
         """An account of the directory as a caller of this host."""
@@ -184,10 +217,26 @@ class Installation:
         Raises:
             ConfigurationError: it is missing or disabled.
         """
+        name = host_account_name(self.home.settings.hostname)
         try:
-            return self.requester(host_account_name(self.home.settings.hostname), "listeners")
+            return self.requester(name if self.active_directory is None else LOCAL + name, "listeners")
         except InvalidArgument as error:
             raise ConfigurationError(f"the listeners' certificate cannot be enrolled for: {error.message}") from error
+
+    def host_door(self) -> CertRequest:
+        """The issuing CA as this host's account reaches it.
+
+        In a domain the embedded directory still decides about this one account, so that the listeners' certificate
+        depends on no domain controller and on no right in the domain (docs/adr/0008).
+        """
+        if self.active_directory is None:
+            self.start_issuers()
+            return self.registry.connect("", self.host_account())
+        with self._gate:
+            if self._host_ca is None:
+                self._host_ca = _local_ca(self, self.records()[0], self.local_directory)
+                self._host_ca.issuer.start()
+        return LocalCertRequest(self._host_ca, self.host_account())
 
     def account_name(self, name: str) -> str:
         r"""`DOMAIN\name` of an account; the text itself when nobody is called that."""
@@ -216,7 +265,19 @@ class Installation:
     def chain(self, name: str = "") -> tuple[bytes, ...]:
         """The certificate of a CA and of those above it, the root last (DER)."""
         record = self.ca(name).authority.database.ca()
-        return (_newest(record).der, *_parents(record, {each.name: each for each in self.records()}))
+        newest = newest_of(record)
+        return (newest.der, *certificates_above(newest, record.parent, self.records))
+
+    def top(self) -> CaRecord | None:
+        """The root in which the chain of the issuing CA ends; None when it is elsewhere."""
+        end = self.chain()[-1]
+        found = (record for record in self.records() if end in [each.der for each in record.certificates])
+        return next(found, None)
+
+    def cross_certificates(self) -> tuple[bytes, ...]:
+        """What that root's earlier keys signed of its later ones, the newest first (DER)."""
+        root = self.top()
+        return tuple(each.crosses[0] for each in reversed(root.certificates) if each.crosses) if root else ()
 
     def configuration(self, name: str = "") -> CaConfiguration:
         """A CA's settings; its key is not needed."""
@@ -243,39 +304,33 @@ class Installation:
 
 def _cas(installation: Installation) -> list[LocalCa]:
     records = [record for record in list_cas(installation.database) if record.certificates]
-    by_name = {record.name: record for record in records}
     ordered = sorted(records, key=lambda record: (record.ca_type.is_root, record.ca_id))
-    return [_local_ca(installation, record, _parents(record, by_name)) for record in ordered]
+    return [_local_ca(installation, record, installation.directory) for record in ordered]
 
 
-def _local_ca(installation: Installation, record: CaRecord, parents: tuple[bytes, ...]) -> LocalCa:
+def _local_ca(installation: Installation, record: CaRecord, directory: Directory) -> LocalCa:
     database = SqlCaDatabase(installation.database, installation.audit, record.ca_id)
-    domain_sid: Sid = installation.directory.domain.sid
-    generations = GenerationSource(database, installation.key_store.open, domain_sid)
+    generations = GenerationSource(database, installation.key_store.open, directory.domain.sid)
     exits = (installation.exit_module,)
-    authority = Authority(database, installation.directory, generations, exits, installation.clock)
+    authority = Authority(database, directory, generations, exits, installation.clock)
     configuration = CaConfiguration.load(record.settings)
+
+    def above(certificate: CaCertificateRecord) -> tuple[bytes, ...]:
+        return certificates_above(certificate, database.ca().parent, installation.records)
+
     return LocalCa(
         config=f"{configuration.dns_name or installation.home.settings.hostname}\\{record.name}",
         authority=authority,
         issuer=Issuer(authority),
         administration=Administration(authority, installation.publisher),
-        properties=CaProperties(authority, parents),
+        properties=CaProperties(authority, above),
+        replies=Replies(authority, above),
     )
 
 
-def _parents(record: CaRecord, by_name: dict[str, CaRecord]) -> tuple[bytes, ...]:
-    chain: list[bytes] = []
-    seen = {record.name}
-    while record.parent and record.parent not in seen and (above := by_name.get(record.parent)) is not None:
-        chain.append(_newest(above).der)
-        seen.add(above.name)
-        record = above
-    return tuple(chain)
-
-
-def _newest(record: CaRecord) -> CaCertificateRecord:
-    return max(record.certificates, key=lambda certificate: certificate.index)
+def _active_directory(home: Home, clock: Clock) -> ActiveDirectory | None:
+    settings = home.domain
+    return ActiveDirectory(LdapPool(settings), settings, clock=clock) if settings is not None else None
 
 
 def host_account_name(hostname: str) -> str:

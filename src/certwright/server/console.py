@@ -9,7 +9,7 @@ import gzip
 import hashlib
 import math
 import secrets
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import datetime, timedelta
@@ -28,12 +28,17 @@ from certwright.auth.accounts import Accounts
 from certwright.auth.mechanism import Refused
 from certwright.auth.throttle import Throttle
 from certwright.ca.configuration import CaConfiguration
+from certwright.ca.policy.name_rules import try_name
+from certwright.connectors.fetching import Fetcher
+from certwright.connectors.locations import Locations
 from certwright.directory.base import Principal
 from certwright.keystores.sealing import SealingError, write_new
 from certwright.pki.names import sanitized_name
 from certwright.server.composition import Installation
 from certwright.server.django_settings import configure
 from certwright.server.listeners import AsgiApplication, Scope
+from certwright.server.responder_setup import ResponderSetup
+from certwright.server.security_audit import SecurityAudit
 from certwright.server.wsgi import WsgiAdapter
 
 configure()
@@ -204,10 +209,21 @@ def rooms_of(
         root_certificate=installation.home.root_certificate.read_bytes,
         ca_health=lambda config: _ca_health(installation, config),
         listeners=listeners,
+        try_name=lambda rules, text, sids: [(each.kind, each.why_outside) for each in try_name(rules, text, sids)],
+        responder=ResponderSetup(installation),
+        security=SecurityAudit(installation),
+        locations=Locations(Fetcher(installation.notifications.targets, _own_addresses(installation))),
         openid=openid_provider(installation),
         manager=installation.manager,
         notifications=installation.notifications,
+        certificate_url=installation.home.settings.certificate_url,
     )
+
+
+def _own_addresses(installation: Installation) -> Collection[str]:
+    """Where this installation itself publishes: asking it is asking nobody else."""
+    own = installation.home.settings
+    return (f"{own.hostname.lower()}:{own.http_port}", f"{own.hostname.lower()}:{own.https_port}")
 
 
 def _standings(installation: Installation, requester: Requester) -> Sequence[CaStanding]:
@@ -253,7 +269,7 @@ def _ca_health(installation: Installation, config: str) -> Sequence[CaHealth]:
         lines.append(CaHealth(words.PRIVATE_KEY, "ok" if record.ca_type.is_root else "down", words.OFFLINE))
     elif record.ca_type.is_root:
         lines.append(CaHealth(words.PRIVATE_KEY, "warning", words.ON_THIS_HOST))
-    crl = ca.authority.database.latest_crl(newest.index)
+    crl = ca.authority.database.latest_crl(newest.key_index)
     if crl is None:
         lines.append(CaHealth(words.BASE_CRL % {"number": ""}, "down", words.NO_CRL))
         return lines
@@ -262,7 +278,7 @@ def _ca_health(installation: Installation, config: str) -> Sequence[CaHealth]:
         lines.append(CaHealth(words.BASE_CRL % {"number": crl.number}, "down", crl.publish_error))
     else:
         lines.append(CaHealth(words.BASE_CRL % {"number": crl.number}, state, until=crl.next_update))
-    delta = ca.authority.database.latest_crl(newest.index, delta=True)
+    delta = ca.authority.database.latest_crl(newest.key_index, delta=True)
     if delta is not None and delta.number > crl.number:
         what = words.DELTA_CRL % {"number": delta.number}
         lines.append(CaHealth(what, _by_time(delta.next_update, now, days=0), until=delta.next_update))

@@ -14,7 +14,10 @@ from certwright.adcs.events import LifecycleEvent, LifecycleKind
 from certwright.ca.revocation.crl import certificates_by_key
 from certwright.connectors.local import LocalCa
 from certwright.manager.values import Done
+from certwright.server import network_devices
 from certwright.server.composition import SYSTEM, Installation
+from certwright.server.domain_publication import DomainPublication
+from certwright.server.responder_setup import renew_signing_certificates
 from certwright.server.worker import Duty
 
 log = structlog.get_logger(__name__)
@@ -37,8 +40,11 @@ def own_duties(installation: Installation) -> Sequence[Duty]:
         Duty("offline keys", timedelta(days=1), partial(ask_for_offline_keys, installation)),
         Duty("overdue crls", timedelta(minutes=1), partial(tell_of_overdue_crls, installation)),
         Duty("listener certificate", timedelta(hours=1), partial(renew_listener_certificate, installation)),
+        Duty("signing certificates", timedelta(minutes=10), partial(renew_signing_certificates, installation)),
         Duty("database", timedelta(minutes=5), partial(maintain_database, installation)),
         Duty("ca certificates", timedelta(days=1), partial(warn_of_expiry, installation)),
+        Duty("ndes certificates", timedelta(hours=1), partial(network_devices.renew_when_due, installation)),
+        Duty("ndes history", timedelta(days=1), partial(network_devices.prune, installation)),
     )
 
 
@@ -49,6 +55,7 @@ def outward_duties(installation: Installation) -> Sequence[Duty]:
         Duty("orders", timedelta(seconds=15), partial(_task, "orders", tasks.track)),
         Duty("renewals", timedelta(minutes=15), partial(_task, "renewals", tasks.renew)),
         Duty("expiry notices", timedelta(minutes=15), partial(_task, "expiry notices", tasks.expiry_notices)),
+        Duty("publication in the domain", timedelta(hours=1), partial(publish_in_domain, installation)),
         Duty("services", timedelta(minutes=5), partial(_task, "services", tasks.refresh_services)),
         Duty("notifications", timedelta(seconds=15), partial(deliver_notifications, installation)),
         Duty("notification history", timedelta(days=1), partial(prune_notifications, installation)),
@@ -89,9 +96,7 @@ def renew_listener_certificate(installation: Installation, now: datetime) -> Non
 
 def enroll_listener_certificate(installation: Installation) -> None:
     """Enroll now. Raises `AdcsError` when it was not issued."""
-    installation.start_issuers()
-    door = installation.registry.connect("", installation.host_account())
-    installation.listener_certificates.enroll(door)
+    installation.listener_certificates.enroll(installation.host_door(), installation.cross_certificates())
 
 
 def maintain_database(installation: Installation, _now: datetime) -> None:
@@ -168,6 +173,16 @@ def tell_of_overdue_crls(installation: Installation, now: datetime) -> None:
                     {"ca": ca.authority.name, "number": crl.number, "next_update": crl.next_update.isoformat()},
                 )
             )
+
+
+def publish_in_domain(installation: Installation, _now: datetime) -> None:
+    """Keep in Active Directory what was published there.
+
+    Raises:
+        AdcsError: something could not be written; it will be tried again.
+    """
+    if installation.active_directory is not None:
+        DomainPublication(installation).keep(SYSTEM)
 
 
 def deliver_notifications(installation: Installation, now: datetime) -> None:

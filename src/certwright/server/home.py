@@ -5,6 +5,7 @@
     master.key                 seals everything secret; keep it apart from backups of the rest
     keys/                      private keys of the CAs, sealed
     tls/                       keys and certificates of our own listeners
+    kerberos.replay            Kerberos tickets that were used, as long as they are good
     published/                 CRLs and CA certificates, served as /CertEnroll/
     root-ca.crt                the certificate clients have to trust
     console.key                signs the console's sessions, sealed
@@ -28,7 +29,10 @@ from typing import IO, Final
 from urllib.parse import urlsplit
 
 from certwright.adcs.errors import ConfigurationError
+from certwright.directory.active_directory.settings import DomainSettings
 from certwright.pki.general_names import is_host_name
+from certwright.server import directory_settings
+from certwright.server.directory_settings import EMBEDDED_DIRECTORY, DirectorySettings
 
 FORMAT: Final = 1
 """Version of the layout; a newer one is refused by an older program."""
@@ -41,12 +45,14 @@ SQLITE: Final = "sqlite"
 
 _SECTIONS: Final[Mapping[str, frozenset[str]]] = {
     "installation": frozenset({"format", "hostname"}),
-    "listeners": frozenset({"bind", "https-port", "http-port"}),
+    "listeners": frozenset({"bind", "https-port", "http-port", "certificate-port"}),
     "database": frozenset({"url"}),
+    directory_settings.SECTION: directory_settings.KEYS,
     "log": frozenset({"level", "format"}),
     "manager": frozenset({"officer"}),
     "notifications": frozenset({"webhook-allow"}),
     "openid": frozenset({"name", "issuer", "client-id", "client-secret-file"}),
+    "authentication": frozenset({"keytab", "allow-rc4", "ntlm-auth", "client-certificates"}),
 }
 _LARGEST_FILE: Final = 64 << 10
 
@@ -70,9 +76,24 @@ class OpenIdSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class AuthenticationSettings:
+    """How accounts of a domain log on at the listeners, besides what the CA's settings say.
+
+    `keytab` is in the home folder or an absolute path, empty for that of [directory]; `ntlm_auth` is Samba's program,
+    empty for the one on the path.
+    """
+
+    keytab: str = ""
+    allow_rc4: bool = False
+    ntlm_auth: str = ""
+    client_certificates: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """What certwright.toml says.
 
+    `certificate_port` is where CEP and CES take clients that show a certificate; 0 means nowhere.
     `bind` are IP addresses; none means loopback and, where the host name stands for loopback too, that address.
     `officer` is the account by which the manager approves and revokes at CAs of this installation; empty for none.
     `webhook_allow` are hosts and networks that webhooks may call although they are not public.
@@ -88,11 +109,19 @@ class Settings:
     officer: str = ""
     webhook_allow: tuple[str, ...] = ()
     openid: OpenIdSettings | None = None
+    authentication: AuthenticationSettings = AuthenticationSettings()
+    directory: DirectorySettings = EMBEDDED_DIRECTORY
+    certificate_port: int = 0
 
     @property
     def https_url(self) -> str:
         """`https://host[:port]`, the port left out where it goes without saying."""
         return f"https://{self.hostname}" + ("" if self.https_port == 443 else f":{self.https_port}")
+
+    @property
+    def certificate_url(self) -> str:
+        """Of the listener that asks clients for a certificate; empty where there is none."""
+        return f"https://{self.hostname}:{self.certificate_port}" if self.certificate_port else ""
 
     @property
     def http_url(self) -> str:
@@ -113,6 +142,7 @@ hostname = {_quoted(self.hostname)}  # stands in certificates already issued (CD
 bind = [{bind}]  # empty: this host only; "0.0.0.0", "::": every interface
 https-port = {self.https_port}
 http-port = {self.http_port}  # CRLs and CA certificates; stands in certificates already issued
+certificate-port = {self.certificate_port}  # CEP and CES for clients that show a certificate; 0: nowhere
 
 [database]
 url = {_quoted(self.database_url)}  # "sqlite", or postgresql://user:password@host/database
@@ -127,7 +157,21 @@ officer = {_quoted(self.officer)}  # a certificate manager's account, for approv
 [notifications]
 webhook-allow = [{webhook_allow}]  # inside targets that webhooks may call: "hooks.corp.example", "10.1.0.0/16"
 
+{self.directory.to_toml()}
+{self._authentication_section()}
 {self._openid_section()}"""
+
+    def _authentication_section(self) -> str:
+        chosen = self.authentication
+        lines = (
+            "[authentication]  # of accounts of an Active Directory domain",
+            f"keytab = {_quoted(chosen.keytab)}  # of HTTP/ and this host's names; empty: the one of [directory]",
+            f"allow-rc4 = {_switch(chosen.allow_rc4)}  # Kerberos for accounts without AES keys",
+            f"ntlm-auth = {_quoted(chosen.ntlm_auth)}  # Samba's program for NTLM; empty: ntlm_auth on the path",
+            f"client-certificates = {_switch(chosen.client_certificates)}  # ask TLS clients for theirs",
+        )
+        unset = chosen == AuthenticationSettings()
+        return "".join(f"# {line}\n" if unset else f"{line}\n" for line in lines)
 
     def _openid_section(self) -> str:
         chosen = self.openid or OpenIdSettings(
@@ -164,6 +208,7 @@ webhook-allow = [{webhook_allow}]  # inside targets that webhooks may call: "hoo
             hostname=reader.text("installation", "hostname", ""),
             https_port=reader.integer("listeners", "https-port", 8443, 1, 65535),
             http_port=reader.integer("listeners", "http-port", 8080, 1, 65535),
+            certificate_port=reader.integer("listeners", "certificate-port", 0, 0, 65535),
             bind=reader.texts("listeners", "bind"),
             database_url=reader.text("database", "url", SQLITE),
             log_level=reader.text("log", "level", "info"),
@@ -171,6 +216,13 @@ webhook-allow = [{webhook_allow}]  # inside targets that webhooks may call: "hoo
             officer=reader.text("manager", "officer", ""),
             webhook_allow=reader.texts("notifications", "webhook-allow"),
             openid=_openid(reader) if "openid" in tables else None,
+            authentication=AuthenticationSettings(
+                keytab=reader.text("authentication", "keytab", ""),
+                allow_rc4=reader.switch("authentication", "allow-rc4"),
+                ntlm_auth=reader.text("authentication", "ntlm-auth", ""),
+                client_certificates=reader.switch("authentication", "client-certificates"),
+            ),
+            directory=DirectorySettings.read(reader),
         )
         settings.check(name)
         return settings
@@ -182,6 +234,10 @@ webhook-allow = [{webhook_allow}]  # inside targets that webhooks may call: "hoo
             raise ConfigurationError(
                 f"{where}: https-port and http-port are both {self.http_port}; give each its own port"
             )
+        if self.certificate_port in (self.https_port, self.http_port):
+            raise ConfigurationError(
+                f"{where}: certificate-port is {self.certificate_port}, as another listener's; give each its own port"
+            )
         for address in self.bind:
             try:
                 ipaddress.ip_address(address)
@@ -192,6 +248,7 @@ webhook-allow = [{webhook_allow}]  # inside targets that webhooks may call: "hoo
         check_database_url(self.database_url, f"{where}: database url")
         _one_of(self.log_level, LOG_LEVELS, f"{where}: log level")
         _one_of(self.log_format, LOG_FORMATS, f"{where}: log format")
+        self.directory.check(where)
         if self.openid is not None:
             self.openid.check(where)
 
@@ -257,6 +314,16 @@ class Home:
         return self.settings.database_url
 
     @property
+    def domain(self) -> DomainSettings | None:
+        """The Active Directory this installation belongs to; none with the embedded directory alone.
+
+        Raises:
+            ConfigurationError: the keytab or the password file cannot be read.
+        """
+        directory = self.settings.directory
+        return directory.domain_settings(self.folder) if directory.is_joined else None
+
+    @property
     def configuration(self) -> Path:
         return self.folder / CONFIGURATION
 
@@ -271,6 +338,15 @@ class Home:
     @property
     def tls(self) -> Path:
         return self.folder / "tls"
+
+    @property
+    def responder(self) -> Path:
+        """Signing certificates of the Online Responder and their keys."""
+        return self.folder / "responder"
+
+    @property
+    def ndes(self) -> Path:
+        return self.folder / "ndes"
 
     @property
     def published(self) -> Path:
@@ -373,6 +449,13 @@ class _Tables:
             raise ConfigurationError(f"{self._name}: {key} must be a number from {least} to {most}, not {value!r}")
         return value
 
+    def switch(self, section: str, key: str) -> bool:
+        """True or false; false where nothing is said."""
+        value = self._value(section, key, False)
+        if not isinstance(value, bool):
+            raise ConfigurationError(f"{self._name}: {key} must be true or false, not {value!r}")
+        return value
+
     def _value(self, section: str, key: str, default: object) -> object:
         table = self._tables.get(section, {})
         return table.get(key, default) if isinstance(table, dict) else default
@@ -390,6 +473,10 @@ def _openid(reader: _Tables) -> OpenIdSettings:
 def _quoted(text: str) -> str:
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'
+
+
+def _switch(is_on: bool) -> str:
+    return "true" if is_on else "false"
 
 
 def _listed(names: Mapping[str, object] | frozenset[str]) -> str:

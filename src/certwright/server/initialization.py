@@ -13,32 +13,29 @@ import shutil
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Final, Self
 
 from certwright.adcs.errors import ConfigurationError
 from certwright.adcs.properties import CaType
-from certwright.adcs.requester import Requester, Sid
-from certwright.adcs.roles import CaAccess
+from certwright.adcs.requester import Requester
 from certwright.ca import installation as ca_installation
-from certwright.ca.configuration import CaConfiguration
 from certwright.ca.database import CaCertificateRecord
-from certwright.ca.store import SqlCaDatabase, create_ca
+from certwright.ca.store import SqlCaDatabase
 from certwright.database import Database, DatabaseError
 from certwright.directory import passwords
 from certwright.directory.base import PrincipalKind
-from certwright.directory.well_known import Rid
 from certwright.keystores.base import KeyAlgorithm
 from certwright.keystores.sealing import Sealer, write_new
-from certwright.pki import armor, names
-from certwright.pki.errors import EncodingError
+from certwright.pki import armor
 from certwright.pki.general_names import is_host_name
+from certwright.server.authorities import new_row, subject
 from certwright.server.composition import SYSTEM, Installation, host_account_name
 from certwright.server.duties import enroll_listener_certificate
 from certwright.server.home import CONFIGURATION, LOOPBACK, SQLITE, Home, Settings, is_initialised
 from certwright.server.listeners import resolve
 
-STEPS: Final = 7
 DEFAULT_DOMAIN: Final = "corp.example"
 """Where the host's own name has no domain. The zone is reserved for examples (RFC 2606): it is nobody's."""
 ROOT_KEY: Final = "root-ca"
@@ -46,6 +43,14 @@ ISSUING_KEY: Final = "issuing-ca"
 _NETBIOS: Final = re.compile(r"[A-Z0-9](?:[A-Z0-9-]{0,13}[A-Z0-9])?")
 
 Step = Callable[[str], None]
+
+
+class Cas(StrEnum):
+    """Which CAs a new installation has."""
+
+    TWO_TIER = "two-tier"  # a root and an issuing CA below it
+    ROOT = "root"  # the root alone, for a host without a network; no listeners
+    NONE = "none"  # none yet: one that is signed elsewhere follows
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +63,7 @@ class Plan:
     root_key: KeyAlgorithm
     ca_key: KeyAlgorithm
     password: str  # empty: one is made up
+    cas: Cas = Cas.TWO_TIER
 
     @classmethod
     def make(
@@ -69,6 +75,7 @@ class Plan:
         root_key: KeyAlgorithm = KeyAlgorithm.RSA_4096,
         ca_key: KeyAlgorithm = KeyAlgorithm.RSA_3072,
         password: str = "",
+        cas: Cas = Cas.TWO_TIER,
     ) -> Self:
         """Fill in what was not said.
 
@@ -83,7 +90,12 @@ class Plan:
             raise ConfigurationError(
                 f"--netbios: {netbios!r} is no short domain name; use 1 to 15 letters, digits and hyphens"
             )
-        return cls(settings, dns_domain, netbios, root_key, ca_key, password)
+        return cls(settings, dns_domain, netbios, root_key, ca_key, password, cas)
+
+    @property
+    def steps(self) -> int:
+        """How often `initialize` calls its step."""
+        return {Cas.TWO_TIER: 7, Cas.ROOT: 5, Cas.NONE: 3}[self.cas]
 
     @property
     def root_name(self) -> str:
@@ -97,13 +109,6 @@ class Plan:
     def domain_name(self) -> str:
         """`DC=corp,DC=example`."""
         return ",".join(f"DC={label}" for label in self.dns_domain.split("."))
-
-    def subject(self, common_name: str) -> bytes:
-        """A CA's Name, as AD CS makes it: the domain's components, then the common name."""
-        try:
-            return names.parse_dn(f"CN={common_name},{self.domain_name}")
-        except EncodingError as error:
-            raise ConfigurationError(f"a CA cannot be called {common_name}: {error}") from error
 
 
 def plan_settings(hostname: str, https_port: int, http_port: int, bind: tuple[str, ...], database: str) -> Settings:
@@ -207,20 +212,23 @@ def _fill(home: Home, plan: Plan, step: Step) -> None:
     with Installation.open(home) as installation:
         password = plan.password or passwords.generate_password()
         _make_domain(installation, plan, password)
-        step(f"key of the root CA ({plan.root_key})")
-        root = _install_root(installation, plan)
-        step(f"key of the issuing CA ({plan.ca_key})")
-        issuing = _install_issuing(installation, plan)
-        _offer(installation, plan, issuing)
+        if plan.cas is not Cas.NONE:
+            step(f"key of the root CA ({plan.root_key})")
+            root = _install_root(installation, plan)
+            write_new(home.root_certificate, armor.armor(armor.CERTIFICATE, root.der).encode())
+            home.root_certificate.chmod(0o644)
+        if plan.cas is Cas.TWO_TIER:
+            step(f"key of the issuing CA ({plan.ca_key})")
+            _offer(installation, plan, _install_issuing(installation, plan))
 
     with Installation.open(home) as installation:  # with its CAs this time
-        step("CRLs")
+        if installation.cas:
+            step("CRLs")
         for ca in installation.cas:
             installation.publisher.publish(ca.authority, SYSTEM)
-        write_new(home.root_certificate, armor.armor(armor.CERTIFICATE, root.der).encode())
-        home.root_certificate.chmod(0o644)
-        step("certificate of the listeners")
-        enroll_listener_certificate(installation)
+        if plan.cas is Cas.TWO_TIER:
+            step("certificate of the listeners")
+            enroll_listener_certificate(installation)
     if not plan.password:
         write_new(home.administrator_password, f"{password}\n".encode())
     step("done")
@@ -273,8 +281,8 @@ def _make_domain(installation: Installation, plan: Plan, password: str) -> None:
 
 
 def _install_root(installation: Installation, plan: Plan) -> CaCertificateRecord:
-    database = _new_ca(installation, plan, plan.root_name, CaType.STANDALONE_ROOT, "")
-    new = ca_installation.root(ROOT_KEY, plan.root_key, plan.subject(plan.root_name))
+    database = new_row(installation, plan.root_name, CaType.STANDALONE_ROOT, "", plan.domain_name)
+    new = ca_installation.root(ROOT_KEY, plan.root_key, subject(plan.root_name, plan.domain_name))
     return ca_installation.install_root(
         database, installation.key_store, new, _installer(installation), installation.clock()
     )
@@ -282,40 +290,13 @@ def _install_root(installation: Installation, plan: Plan) -> CaCertificateRecord
 
 def _install_issuing(installation: Installation, plan: Plan) -> CaCertificateRecord:
     parent = SqlCaDatabase(installation.database, installation.audit, 1)
-    database = _new_ca(installation, plan, plan.issuing_name, CaType.ENTERPRISE_SUBORDINATE, plan.root_name)
-    new = ca_installation.issuing(ISSUING_KEY, plan.ca_key, plan.subject(plan.issuing_name))
+    database = new_row(
+        installation, plan.issuing_name, CaType.ENTERPRISE_SUBORDINATE, plan.root_name, plan.domain_name
+    )
+    new = ca_installation.issuing(ISSUING_KEY, plan.ca_key, subject(plan.issuing_name, plan.domain_name))
     return ca_installation.install_subordinate(
         parent, database, installation.key_store, new, _installer(installation), installation.clock()
     )
-
-
-def _new_ca(installation: Installation, plan: Plan, name: str, ca_type: CaType, parent: str) -> SqlCaDatabase:
-    settings = CaConfiguration.for_new_ca(
-        ca_type,
-        dns_name=plan.settings.hostname,
-        directory_dn=plan.domain_name,
-        cdp_urls=f"{plan.settings.http_url}/CertEnroll/%3%8%9.crl",
-        aia_urls=f"{plan.settings.http_url}/CertEnroll/%1_%3%4.crt",
-        security_descriptor=_roles(installation.directory.domain.sid),
-    )
-    with installation.database.transaction() as connection:
-        ca_id = create_ca(connection, name, ca_type, parent, settings.as_settings())
-    return SqlCaDatabase(installation.database, installation.audit, ca_id)
-
-
-def _roles(domain_sid: Sid) -> str:
-    """Administrators hold every role, each role has a group of its own, and accounts may enroll.
-
-    [MS-CSRA] 3.1.1.7; masks: `CaAccess`.
-    """
-    groups = (
-        (CaAccess.ADMINISTRATOR, Rid.CA_ADMINISTRATORS),
-        (CaAccess.OFFICER, Rid.CERTIFICATE_MANAGERS),
-        (CaAccess.AUDITOR, Rid.CA_AUDITORS),
-        (CaAccess.OPERATOR, Rid.CA_BACKUP_OPERATORS),
-    )
-    entries = "".join(f"(A;;{int(role):#x};;;{rid.in_domain(domain_sid)})" for role, rid in groups)
-    return f"O:BAG:BAD:(A;;0xf;;;BA)(A;;0xf;;;DA)(A;;0xf;;;EA){entries}(A;;0x200;;;AU)"
 
 
 def _offer(installation: Installation, plan: Plan, issuing: CaCertificateRecord) -> None:

@@ -8,8 +8,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
-HEAD_BYTES: Final = 32 << 10
-"""Request line and headers. An NTLM or Kerberos token with many groups has room in it."""
+HEAD_BYTES: Final = 72 << 10
+"""Request line and headers. The longest Kerberos token Windows sends, 48,000 bytes in base64, has room in it."""
 BODY_BYTES: Final = 10 << 20
 """Where the connection ends without an answer from a role service; each of them has a lower limit of its own."""
 HEAD_SECONDS: Final = 10.0
@@ -22,9 +22,12 @@ TLS_SHUTDOWN_SECONDS: Final = 2.0
 GRACE_SECONDS: Final = 10
 """How long requests under way may take after the stop was asked for."""
 HTTPS_CONNECTIONS: Final = 4000
-BULK_HEAD_BYTES: Final = 8 << 10
+BULK_HEAD_BYTES: Final = 20 << 10
+"""SCEP by GET carries its message in the request line: some 8 KB, percent-encoded."""
 BULK_CONNECTIONS: Final = 8000
 BULK_PIPELINE: Final = 16
+BULK_WAITING: Final = 500
+"""Questions to role services of the plain listener that wait for a thread; further ones are told to come later."""
 
 END_OF_HEAD: Final = b"\r\n\r\n"
 _UPGRADE: Final = re.compile(rb"(\n)(upgrade[ \t]*:)", re.IGNORECASE)

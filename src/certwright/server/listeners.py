@@ -13,6 +13,7 @@ import os
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import structlog
@@ -47,11 +48,12 @@ class BoundSockets:
         self.addresses = listening_addresses(settings, bind)
         self.https: list[socket.socket] = []
         self.http: list[socket.socket] = []
+        self.certificate: list[socket.socket] = []
+        wanted = [(settings.https_port, "https-port", self.https), (settings.http_port, "http-port", self.http)]
+        if settings.certificate_port:
+            wanted.append((settings.certificate_port, "certificate-port", self.certificate))
         try:
-            for port, key, sockets in (
-                (settings.https_port, "https-port", self.https),
-                (settings.http_port, "http-port", self.http),
-            ):
+            for port, key, sockets in wanted:
                 sockets += [
                     bound for address in self.addresses if (bound := _bind(address, port, key, bind)) is not None
                 ]
@@ -60,7 +62,7 @@ class BoundSockets:
             raise
 
     def close(self) -> None:
-        for bound in (*self.https, *self.http):
+        for bound in (*self.https, *self.http, *self.certificate):
             bound.close()
 
     @property
@@ -157,18 +159,18 @@ class _HttpsServer(uvicorn.Server):
         self.started = True
 
 
-class Listeners:
-    """The HTTPS listener of the role services and the bulk listener, in the running loop."""
+@dataclass(frozen=True, slots=True)
+class Secured:
+    """What answers behind an HTTPS listener, and how it shows who it is."""
 
-    def __init__(
-        self, sockets: BoundSockets, application: AsgiApplication, context: ssl.SSLContext, bulk: BulkService
-    ) -> None:
-        self._sockets = sockets
-        self._bulk = bulk
+    application: AsgiApplication
+    context: ssl.SSLContext
+
+    def server(self) -> _HttpsServer:
         config = uvicorn.Config(
-            application,
+            self.application,
             http=HttpProtocol,
-            ssl_context_factory=lambda _config, _default: context,
+            ssl_context_factory=lambda _config, _default: self.context,
             interface="asgi3",
             lifespan="off",
             ws="none",
@@ -180,19 +182,37 @@ class Listeners:
             timeout_graceful_shutdown=GRACE_SECONDS,
         )
         config.load()
-        self._https = _HttpsServer(config)
+        return _HttpsServer(config)
+
+
+class Listeners:
+    """The HTTPS listeners of the role services and the bulk listener, in the running loop.
+
+    Args:
+        certificate: behind the listener that asks clients for a certificate; None where there is none.
+    """
+
+    def __init__(
+        self, sockets: BoundSockets, https: Secured, bulk: BulkService, certificate: Secured | None = None
+    ) -> None:
+        self._sockets = sockets
+        self._bulk = bulk
+        self._https = [(https.server(), sockets.https)]
+        if certificate is not None:
+            self._https.append((certificate.server(), sockets.certificate))
         self._bulk_servers: list[asyncio.Server] = []
         self._tasks: list[asyncio.Task[Any]] = []
 
     async def start(self) -> None:
         loop = asyncio.get_running_loop()
-        await self._https.startup(self._sockets.https)
+        for server, bound_to in self._https:
+            await server.startup(bound_to)
         for bound in self._sockets.http:
             self._bulk_servers.append(
                 await loop.create_server(lambda: BulkProtocol(self._bulk, loop), sock=bound, backlog=_BACKLOG)
             )
         self._tasks = [
-            loop.create_task(self._https.main_loop(), name="date header"),
+            *(loop.create_task(server.main_loop(), name="date header") for server, _ in self._https),
             loop.create_task(self._sweep(), name="time limits"),
         ]
 
@@ -201,8 +221,9 @@ class Listeners:
         self._bulk.closing = True
         for server in self._bulk_servers:
             server.close()
-        self._https.should_exit = True
-        await self._https.shutdown(self._sockets.https)
+        for secured, _ in self._https:
+            secured.should_exit = True
+        await asyncio.gather(*(secured.shutdown(bound_to) for secured, bound_to in self._https))
         for connection in tuple(self._bulk.connections):
             connection.close_when_done()
         for task in self._tasks:
@@ -215,20 +236,27 @@ class Listeners:
         while True:
             await asyncio.sleep(1.0)
             now = loop.time()
-            for connection in tuple(self._https.server_state.connections):
-                if isinstance(connection, HttpProtocol):
-                    connection.sweep(now)
+            for server, _ in self._https:
+                for connection in tuple(server.server_state.connections):
+                    if isinstance(connection, HttpProtocol):
+                        connection.sweep(now)
             self._bulk.sweep(now)
 
     async def answering(self) -> Mapping[str, bool]:
         """Does each listener answer a request of ours?"""
-        https, http = await asyncio.gather(
-            self._answers(self._sockets.https[0], tls=True), self._answers(self._sockets.http[0], tls=False)
-        )
-        return {"https": https, "http": http}
+        asked = {
+            "https": self._answers(self._sockets.https[0], tls=True),
+            "http": self._answers(self._sockets.http[0], tls=False),
+        }
+        if self._sockets.certificate:
+            asked["certificate"] = self._answers(self._sockets.certificate[0], tls=True, demanding=True)
+        return dict(zip(asked, await asyncio.gather(*asked.values()), strict=True))
 
-    async def _answers(self, bound: socket.socket, *, tls: bool) -> bool:
-        """Asks for a page that is not there: any well-formed answer will do."""
+    async def _answers(self, bound: socket.socket, *, tls: bool, demanding: bool = False) -> bool:
+        """Asks for a page that is not there: any well-formed answer will do.
+
+        Where a certificate is demanded we have none to show: that TLS is spoken there is the answer.
+        """
         address, port = bound.getsockname()[:2]
         host = {"0.0.0.0": LOOPBACK[0], "::": LOOPBACK[1]}.get(address, address)  # noqa: S104
         context = None
@@ -240,28 +268,47 @@ class Listeners:
             async with asyncio.timeout(5.0):
                 reader, writer = await asyncio.open_connection(host, port, ssl=context)
                 try:
+                    if demanding:
+                        return True
                     writer.write(b"HEAD /listening HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
                     status = await reader.readline()
                 finally:
                     writer.close()
         except (OSError, TimeoutError) as error:
+            if demanding and isinstance(error, ssl.SSLError):
+                return True
             log.warning("listener_does_not_answer", port=port, error=str(error))
             return False
         return status.startswith(b"HTTP/1.1 ")
 
 
-def route(applications: Iterable[tuple[str, AsgiApplication]], otherwise: AsgiApplication) -> AsgiApplication:
-    """One application over several: the first whose path prefix (whole segments, any case) fits, else `otherwise`."""
-    table = [(prefix.lower(), application) for prefix, application in applications]
+def route(
+    applications: Iterable[tuple[str | Callable[[str], bool], AsgiApplication]], otherwise: AsgiApplication
+) -> AsgiApplication:
+    """One application over several: the first that a path belongs to, else `otherwise`.
+
+    A path belongs where its prefix (whole segments, any case) says so, or where a function says yes to it.
+    """
+    table = [(_below(where) if isinstance(where, str) else where, application) for where, application in applications]
 
     async def dispatch(
         scope: Scope, receive: Callable[[], Awaitable[Any]], send: Callable[[Any], Awaitable[None]]
     ) -> None:
-        path = scope["path"].lower()
-        for prefix, application in table:
-            if path == prefix or path.startswith(f"{prefix}/"):
+        path = scope["path"]
+        for is_theirs, application in table:
+            if is_theirs(path):
                 await application(scope, receive, send)
                 return
         await otherwise(scope, receive, send)
 
     return dispatch
+
+
+def _below(prefix: str) -> Callable[[str], bool]:
+    wanted = prefix.lower()
+
+    def is_below(path: str) -> bool:
+        path = path.lower()
+        return path == wanted or path.startswith(f"{wanted}/")
+
+    return is_below

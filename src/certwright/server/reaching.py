@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from certwright.adcs.errors import AccessDenied, AdcsError, InvalidArgument, NotSupported
-from certwright.adcs.interfaces import CertRequest, Comparison, Restriction, Table
+from certwright.adcs.interfaces import CertRequest, Comparison, Forecast, Restriction, Table
 from certwright.adcs.request import Response
 from certwright.adcs.requester import Requester
 from certwright.adcs.roles import RevocationReason
@@ -85,6 +85,11 @@ class Reaching:
                 fix = "give the device user the name and the password of an account of this directory"
                 return [ProbeStep(Step.AUTHENTICATION, Outcome.FAILED, error.message, fix)]
         return self._ways.probe(service, credential)
+
+    def forecast(self, service: Service, credential: ServiceCredential, request: bytes, template: str) -> Forecast:
+        self._ways.own_ca(service)  # whoever is not one of ours is handed no password
+        self._prove(credential)
+        return self._ways.forecast(service, credential, request, template)
 
     def find_lost(
         self,

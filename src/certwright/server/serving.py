@@ -18,17 +18,24 @@ from certwright.auth.policy import AuthenticationPolicy
 from certwright.auth.throttle import Throttle
 from certwright.ca.configuration import CaConfiguration
 from certwright.database import DatabaseError
+from certwright.online_responder.views import PATH, OcspService
 from certwright.server.bulk import BulkService
 from certwright.server.composition import Installation
+from certwright.server.domain_logons import domain_logons, own_ca_certificates, trusted_for_clients
+from certwright.server.enrollment_services import EnrollmentServices, nothing_here
 from certwright.server.home import LOOPBACK
-from certwright.server.listeners import AsgiApplication, BoundSockets, Listeners, resolve, route
+from certwright.server.listeners import AsgiApplication, BoundSockets, Listeners, Secured, resolve, route
+from certwright.server.network_devices import NetworkDevices
 from certwright.server.published import PublishedFiles
+from certwright.server.responder import OnlineResponder
 from certwright.server.tls import ServerTls
 from certwright.web_enrollment import application as web_enrollment
 
 log = structlog.get_logger(__name__)
 
 PASSWORD_THREADS: Final = 2
+ANSWER_THREADS: Final = 2
+"""For OCSP answers that take a look into the database."""
 HEALTH_TRUSTED: Final = 1.0
 """Seconds for which a health report is repeated instead of made anew: asking often must cost nothing."""
 RELOAD_EVERY: Final = 15.0
@@ -44,26 +51,49 @@ class Serving:
         """
         self._installation = installation
         self._pool = ThreadPoolExecutor(PASSWORD_THREADS, thread_name_prefix="passwords")
+        self._domain = domain_logons(installation)
+        self._client_tls: ServerTls | None = None
         self._tls = ServerTls(
-            installation.listener_certificates, lambda name: log.info("listener_certificate_shown", name=name)
+            installation.listener_certificates,
+            lambda name: log.info("listener_certificate_shown", name=name),
+            trusted_for_clients(installation),
         )
+        self._responder = OnlineResponder(installation)
+        self._answering = ThreadPoolExecutor(ANSWER_THREADS, thread_name_prefix="answers")
         bulk = BulkService(
             PublishedFiles(installation.home.published, time.monotonic),
             self.health,
             installation.home.settings.https_url,
             installation.clock,
+            {PATH.encode(): OcspService(self._responder.responder, installation.clock)},
+            self._answering,
         )
         names = local_names(installation, sockets)
-        self._listeners = Listeners(sockets, self._application(names), self._tls.context, bulk)
+        throttle = Throttle()
+        self._devices = NetworkDevices(installation, throttle)
+        bulk.services = {**bulk.services, **self._devices.plain()}
+        self._services = EnrollmentServices(installation, throttle, self._pool, lambda: names, self._domain)
+        https = Secured(self._application(names, throttle), self._tls.context)
+        self._listeners = Listeners(sockets, https, bulk, self._for_certificates())
         self._reloading: asyncio.Task[None] | None = None
         self._look_now = asyncio.Event()
         self._last_report: tuple[float, bool, Mapping[str, object]] | None = None
         self._asking = asyncio.Lock()
 
-    def _application(self, names: frozenset[str]) -> AsgiApplication:
+    def _for_certificates(self) -> Secured | None:
+        """Behind the listener that demands a certificate of ours; None where it has no port."""
+        if not self._installation.home.settings.certificate_port:
+            return None
+        self._client_tls = ServerTls(
+            self._installation.listener_certificates,
+            client_cas=own_ca_certificates(self._installation),
+            demanding=True,
+        )
+        return Secured(route(self._services.applications, nothing_here), self._client_tls.context)
+
+    def _application(self, names: frozenset[str], throttle: Throttle) -> AsgiApplication:
         from certwright.server.console import Console  # Django: only where listeners are served
 
-        throttle = Throttle()
         authenticator = HttpAuthenticator(
             self._installation.directory,
             authentication_policy(self._installation),
@@ -71,12 +101,15 @@ class Serving:
             self._pool,
             lambda: names,
             self._installation.clock,
+            self._domain,
         )
         self._console = Console(self._installation, names, throttle, self._standing)
-        role_services = [("/certsrv", web_enrollment.create(self._installation.registry, authenticator))]
-        return route(role_services, self._console.application)
+        certsrv = web_enrollment.create(self._installation.registry, authenticator)
+        devices = self._devices.application(authenticator)
+        return route([*devices, *self._services.applications, ("/certsrv", certsrv)], self._console.application)
 
     async def start(self) -> None:
+        await asyncio.to_thread(self._responder.start)
         await self._listeners.start()
         self._reloading = asyncio.get_running_loop().create_task(self._reload(), name="certificate reload")
 
@@ -86,22 +119,38 @@ class Serving:
             self._reloading.cancel()
             await asyncio.gather(self._reloading, return_exceptions=True)
         await self._listeners.stop()
+        await asyncio.to_thread(self._responder.stop)
+        self._answering.shutdown(wait=True, cancel_futures=True)
+        self._services.close()
+        self._devices.close()
+        if self._domain is not None:
+            await self._domain.close()
         await asyncio.to_thread(self._console.close)
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def look_again(self) -> None:
-        """Show a renewed certificate now instead of within seconds (SIGHUP)."""
+        """Show a renewed certificate now instead of within seconds, and ask the domain anew (SIGHUP)."""
+        if self._installation.active_directory is not None:
+            self._installation.active_directory.forget()
         self._look_now.set()
 
     async def _reload(self) -> None:
         while True:
+            if self._domain is not None:
+                await self._domain.probe()
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._look_now.wait(), RELOAD_EVERY)
             self._look_now.clear()
             try:
                 await asyncio.to_thread(self._tls.reload)
+                if self._client_tls is not None:
+                    await asyncio.to_thread(self._reload_client_tls, self._client_tls)
             except (ConfigurationError, OSError) as error:  # go on with the certificate we have
                 log.error("listener_certificate_not_loaded", error=str(error))
+
+    def _reload_client_tls(self, tls: ServerTls) -> None:
+        tls.trust(own_ca_certificates(self._installation))
+        tls.reload()
 
     async def health(self) -> tuple[bool, Mapping[str, object]]:
         """Do the listeners answer, do the issuers live, does the database answer?"""

@@ -12,6 +12,8 @@ ROOMS: Final = (
     "certwright.audit",
     "certwright.manager",
     "certwright.notifications",
+    "certwright.ndes",
+    "certwright.online_responder",
     "certwright.console",
 )
 """Rooms with tables; their Django labels are the last words."""

@@ -12,7 +12,7 @@ import re
 import secrets
 import ssl
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -92,8 +92,12 @@ class ListenerCertificates:
             )
         return generations[-1]
 
-    def enroll(self, door: CertRequest) -> ListenerCertificate:
+    def enroll(self, door: CertRequest, crosses: Sequence[bytes] = ()) -> ListenerCertificate:
         """Make a key, have it certified through the door, and make it the current one; only one older stays.
+
+        Args:
+            crosses: certificates of the root by its earlier keys, sent in place of the self-signed one: clients that
+                trust either find their way.
 
         Raises:
             AdcsError: the CA cannot be reached or refuses to take the request.
@@ -115,7 +119,10 @@ class ListenerCertificates:
         except BaseException:
             self._keys.delete(name)
             raise
-        chain = (response.certificate, *_issuers(door))
+        issuers = _issuers(door)
+        if crosses:
+            issuers = (*(der for der in issuers if not CertificateView.parse(der).is_self_issued), *crosses)
+        chain = (response.certificate, *issuers)
         replace(self._folder / f"{name}.pem", "".join(armor.armor("CERTIFICATE", der) for der in chain).encode())
         self._forget_old()
         certificate = self.current()
@@ -124,15 +131,25 @@ class ListenerCertificates:
         )
         return certificate
 
-    def context(self, certificate: ListenerCertificate, previous: ListenerCertificate | None) -> ssl.SSLContext:
+    def context(
+        self,
+        certificate: ListenerCertificate,
+        previous: ListenerCertificate | None,
+        client_cas: Sequence[bytes] = (),
+        *,
+        demanding: bool = False,
+    ) -> ssl.SSLContext:
         """A server context that shows `certificate` and accepts channel bindings of `previous` too.
 
         A resumed session still carries the certificate it began with.
 
+        Args:
+            client_cas: as of `ServerTls`, as is `demanding`.
+
         Raises:
             ConfigurationError: the key does not open or does not fit.
         """
-        context = _hardened()
+        context = _hardened(client_cas, demanding=demanding)
         try:
             key = self._keys.open(certificate.name)
         except KeyStoreError as error:
@@ -183,18 +200,33 @@ class ListenerCertificates:
 
 
 class ServerTls:
-    """One listener's TLS: the outer context that hands every handshake to the current one."""
+    """One listener's TLS: the outer context that hands every handshake to the current one.
 
-    def __init__(self, certificates: ListenerCertificates, on_change: Callable[[str], None] = lambda _: None) -> None:
+    Args:
+        client_cas: CA certificates (DER) that clients' certificates are verified with. None: clients are not asked
+            for one. Otherwise they may show one, and one that does not lead to these ends the handshake.
+        demanding: a client without a certificate ends the handshake too.
+    """
+
+    def __init__(
+        self,
+        certificates: ListenerCertificates,
+        on_change: Callable[[str], None] = lambda _: None,
+        client_cas: Sequence[bytes] = (),
+        *,
+        demanding: bool = False,
+    ) -> None:
         """Raises:
         ConfigurationError: there is no usable certificate.
         """
         self._certificates = certificates
         self._on_change = on_change
+        self._client_cas = tuple(client_cas)
+        self._demanding = demanding
         self._name = ""
         self._current: ssl.SSLContext
         self.reload()
-        self.context = _hardened()
+        self.context = _hardened(self._client_cas, demanding=demanding)
         self.context.sni_callback = self._choose
 
     def reload(self) -> bool:
@@ -204,10 +236,16 @@ class ServerTls:
         if newest.name == self._name:
             return False
         previous = generations[-2] if len(generations) > 1 else None
-        self._current = self._certificates.context(newest, previous)
+        self._current = self._certificates.context(newest, previous, self._client_cas, demanding=self._demanding)
         self._name = newest.name
         self._on_change(newest.name)
         return True
+
+    def trust(self, client_cas: Sequence[bytes]) -> None:
+        """Verify clients' certificates with these CAs from the next handshake on: ours may get a new key."""
+        if tuple(client_cas) != self._client_cas:
+            self._client_cas, self._name = tuple(client_cas), ""
+            self.reload()
 
     def _choose(self, connection: ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> None:
         """Called in every handshake, also when the client names nobody."""
@@ -220,11 +258,14 @@ def bindings_of(context: ssl.SSLContext) -> tuple[bytes, ...]:
     return bindings
 
 
-def _hardened() -> ssl.SSLContext:
+def _hardened(client_cas: Sequence[bytes] = (), *, demanding: bool = False) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
     context.set_alpn_protocols(["http/1.1"])  # NTLM is not defined on HTTP/2
+    if client_cas:
+        context.verify_mode = ssl.CERT_REQUIRED if demanding else ssl.CERT_OPTIONAL
+        context.load_verify_locations(cadata=b"".join(client_cas))
     return context
 
 

@@ -18,18 +18,9 @@ from certwright.adcs.requester import Requester
 from certwright.auth.connection import Connection
 from certwright.auth.http import Authenticated, Challenge
 from certwright.connectors.registry import Registry
+from certwright.endpoints.asgi import Asgi, BodyTooLarge, ClientGone, HeaderPairs, Receive, Scope, Send
 from certwright.web_enrollment.assets import FOLDER, Assets
-from certwright.web_enrollment.exchange import (
-    Asgi,
-    BodyTooLarge,
-    ClientGone,
-    Exchange,
-    HeaderPairs,
-    Receive,
-    Reply,
-    Scope,
-    Send,
-)
+from certwright.web_enrollment.exchange import Exchange, Reply
 from certwright.web_enrollment.origin import is_cross_site
 from certwright.web_enrollment.pages import Frame, Pages
 from certwright.web_enrollment.service import EnrollmentService
@@ -46,6 +37,8 @@ _STATIC: Final = re.compile(r"static/[0-9a-f]{12}/[a-z0-9.]{1,40}")
 _CLOSE: Final[HeaderPairs] = ((b"connection", b"close"),)
 _SIGN_IN_HINTS: Final = (
     r"Use an account of the domain: DOMAIN\name, or name@domain.",
+    "Browsers try NTLM first: an account that is not marked for NTLM gets in once an administrator has set its "
+    "password with --ntlm.",
     "A script that was refused although its password is right may lack channel binding (Extended Protection): see "
     "the administrator's guide.",
 )

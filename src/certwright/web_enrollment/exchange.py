@@ -6,18 +6,12 @@ submission more than the page it gets.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 from certwright.auth.connection import Connection
-
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
-HeaderPairs = tuple[tuple[bytes, bytes], ...]
+from certwright.endpoints.asgi import HeaderPairs, Receive, Scope, Send, read_body
 
 HTML: Final = b"text/html; charset=utf-8"
 
@@ -34,14 +28,6 @@ _PAGE: Final[HeaderPairs] = (
     (b"cross-origin-resource-policy", b"same-origin"),
     *_EVERYWHERE,
 )
-
-
-class ClientGone(Exception):
-    """The client left before its body was complete; nobody is there to answer."""
-
-
-class BodyTooLarge(Exception):
-    """The body is longer than the limit; the connection cannot be used further."""
 
 
 @dataclass(slots=True)
@@ -78,27 +64,7 @@ class Exchange:
             BodyTooLarge: announced or counted above the limit.
             ClientGone: the connection ended first.
         """
-        announced = self.headers.get(b"content-length", b"")
-        if announced.isdigit() and (len(announced) > 12 or int(announced) > limit):
-            raise BodyTooLarge
-        message = await self.receive()
-        if message["type"] == "http.request" and not message.get("more_body", False):
-            body: bytes = message.get("body", b"")
-            if len(body) > limit:
-                raise BodyTooLarge
-            return body
-        parts, length = [], 0
-        while True:
-            if message["type"] != "http.request":
-                raise ClientGone
-            part = message.get("body", b"")
-            parts.append(part)
-            length += len(part)
-            if length > limit:
-                raise BodyTooLarge
-            if not message.get("more_body", False):
-                return b"".join(parts)
-            message = await self.receive()
+        return await read_body(self.headers, self.receive, limit)
 
 
 @dataclass(frozen=True, slots=True)

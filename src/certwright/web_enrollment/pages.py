@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -86,6 +86,7 @@ class CaCertificateRow:
     view: CertificateView
     current: bool
     expired: bool
+    has_delta: bool  # its key has a delta CRL
 
 
 class Prepared:
@@ -269,8 +270,18 @@ class Pages:
         rows = [_row(request, datetime.fromtimestamp(sent[request.request_id], UTC)) for request in known]
         return self._render("requests.html", frame, rows=rows)
 
-    def ca(self, frame: Frame, certificates: Sequence[CertificateView], now: datetime) -> bytes:
-        """The CA's certificates, newest first, with what can be downloaded of each."""
+    def ca(
+        self,
+        frame: Frame,
+        certificates: Sequence[CertificateView],
+        now: datetime,
+        deltas: Collection[int] = (),
+    ) -> bytes:
+        """The CA's certificates, newest first, with what can be downloaded of each.
+
+        Args:
+            deltas: those whose key has a delta CRL.
+        """
         newest = len(certificates) - 1
         rows = [
             CaCertificateRow(
@@ -279,6 +290,7 @@ class Pages:
                 view=view,
                 current=index == newest,
                 expired=view.not_after <= now,
+                has_delta=index in deltas,
             )
             for index, view in reversed(list(enumerate(certificates)))
         ]

@@ -115,6 +115,18 @@ class EnrollmentService:
             for index in range(count)
         ]
 
+    async def delta_crls(self, requester: Requester, count: int) -> frozenset[int]:
+        """Those of the first `count` CA certificates whose key has a delta CRL now."""
+        door = self.door(requester)
+        found: set[int] = set()
+        for index in range(count):
+            try:
+                await door.ca_property(CaProperty.DELTA_CRL, index)
+            except InvalidArgument:  # there is none
+                continue
+            found.add(index)
+        return frozenset(found)
+
     async def templates(self, requester: Requester) -> Sequence[CertificateTemplate] | None:
         """The templates on offer to this caller, by display name; None for a CA that knows no templates.
 

@@ -166,7 +166,8 @@ class Views:
     async def ca_page(self, exchange: Exchange, requester: Requester) -> Reply:
         """certcarc.asp: CA certificates, chains and CRLs."""
         certificates = await self._service.ca_certificates(requester)
-        return Reply.page(self._pages.ca(self.frame(requester), certificates, self._clock()))
+        deltas = await self._service.delta_crls(requester, len(certificates))
+        return Reply.page(self._pages.ca(self.frame(requester), certificates, self._clock(), deltas))
 
 
 def _encoded(data: bytes, encoding: Encoding | None, label: str) -> bytes:

@@ -20,10 +20,18 @@ from certwright.adcs.template import (
     OutsideRules,
     PrivateKeyFlag,
 )
-from certwright.adcs.template_settings import _SETTINGS, SETTINGS, apply_settings
-from tests.support.fake_directory import DOMAIN_USERS, make_template
+from certwright.adcs.template_settings import _SETTINGS, SETTINGS, apply_settings, setting_text
+from certwright.directory.default_templates import default_templates
+from tests.support.fake_directory import DOMAIN_SID, DOMAIN_USERS, make_template
 
 GROUP = Sid("S-1-5-21-1-2-3-1201")
+
+
+SEVERAL_STORED_VALUES = {
+    *("purpose", "providers", "minimum-ca", "minimum-client"),
+    *("enrollee-supplies-subject", "subject", "alternative-names"),
+}
+"""Settings where stock templates store the same meaning in another way."""
 
 
 def changed(settings: Mapping[str, str], **template: Any) -> CertificateTemplate:
@@ -55,6 +63,19 @@ def changed(settings: Mapping[str, str], **template: Any) -> CertificateTemplate
         ("revocation-information", "off", "enrollment_flag", EnrollmentFlag.NOREVOCATIONINFOINISSUEDCERTS),
         ("superseded-templates", "User, Machine", "superseded_templates", ("User", "Machine")),
         ("security-descriptor", "D:(A;;GA;;;DA)", "security_descriptor", "D:(A;;GA;;;DA)"),
+        ("archive-key", "on", "private_key_flag", PrivateKeyFlag.REQUIRE_PRIVATE_KEY_ARCHIVAL),
+        ("strong-key-protection", "on", "private_key_flag", PrivateKeyFlag.STRONG_KEY_PROTECTION_REQUIRED),
+        ("alternate-signature", "on", "private_key_flag", PrivateKeyFlag.REQUIRE_ALTERNATE_SIGNATURE_ALGORITHM),
+        ("key-attestation", "required", "private_key_flag", PrivateKeyFlag.ATTEST_REQUIRED),
+        ("attestation-trust", "hardware-key", "private_key_flag", PrivateKeyFlag.EK_VALIDATE_KEY),
+        ("attestation-policies", "off", "private_key_flag", PrivateKeyFlag.ATTESTATION_WITHOUT_POLICY),
+        ("purpose", "signature", "default_key_spec", 2),
+        ("purpose", "encryption", "key_usage", b"\x20\x00"),
+        ("providers", "Second CSP, First CSP", "default_csps", ("1,Second CSP", "2,First CSP")),
+        ("path-length", "any", "max_issuing_depth", -1),
+        ("path-length", "1", "max_issuing_depth", 1),
+        ("user-interaction", "on", "enrollment_flag", EnrollmentFlag.USER_INTERACTION_REQUIRED),
+        ("issuance-policies-from-request", "on", "enrollment_flag", EnrollmentFlag.ISSUANCE_POLICIES_FROM_REQUEST),
     ],
 )
 def test_setting_changes_its_attribute(key: str, text: str, field: str, value: object) -> None:
@@ -69,7 +90,7 @@ def test_every_setting_has_a_sentence_and_every_sentence_a_setting() -> None:
 @pytest.mark.parametrize("key", [key for key in SETTINGS if not key.startswith("name-rules.")])
 def test_no_setting_takes_any_text_silently_or_fails_otherwise_than_by_name(key: str) -> None:
     """Garbage is refused with the setting's name, except where every text is a value."""
-    if key in ("display-name", "security-descriptor", "superseded-templates"):
+    if key in ("display-name", "providers", "security-descriptor", "superseded-templates"):
         return
     with pytest.raises(InvalidArgument, match=f"^{key}: "):
         changed({key: "§ no value §"})
@@ -121,6 +142,25 @@ def test_minor_version_at_its_end_raises_the_major_one() -> None:
     assert (after.major_version, after.minor_version) == (101, 0)
 
 
+@pytest.mark.parametrize("key", _SETTINGS)
+def test_a_setting_read_and_set_again_changes_nothing(key: str) -> None:
+    """Over all stock templates; what has no word of its own is read, and only not taken back."""
+    for template in default_templates(DOMAIN_SID, "1.2.3.4.5.6"):
+        text = setting_text(template, key)
+        if text in ("other", "sha1") or (key.endswith("-algorithm") and template.schema_version < 3):
+            continue
+        again = apply_settings(template, {key: text})
+        assert setting_text(again, key) == text
+        if key not in SEVERAL_STORED_VALUES:
+            assert again == template, template.cn
+
+
+def test_names_supplied_by_the_enrollee_take_the_place_of_the_directorys() -> None:
+    """As certtmpl does: CT_FLAG_ENROLLEE_SUPPLIES_SUBJECT stands alone."""
+    before = changed({"subject": "dns-name", "alternative-names": "dns"})
+    assert apply_settings(before, {"enrollee-supplies-subject": "on"}).name_flag == NameFlag.ENROLLEE_SUPPLIES_SUBJECT
+
+
 # -- schema versions and key policy ----------------------------------------------------------------------------------
 
 
@@ -155,6 +195,30 @@ def test_schema_version_is_raised_never_lowered() -> None:
     for version in ("1", "5"):
         with pytest.raises(InvalidArgument, match="never lowered"):
             changed({"schema-version": version}, schema_version=2)
+
+
+@pytest.mark.parametrize(
+    ("ca", "client", "schema"),
+    [("2003", "2016", 2), ("2008", "2008r2", 3), ("2016", "2008", 3), ("2012", "2012", 4), ("2016", "2016", 4)],
+)
+def test_the_older_of_ca_and_client_says_the_schema_version(ca: str, client: str, schema: int) -> None:
+    """[MS-CRTD] 2.27: the nibbles say who may use the template."""
+    after = changed({"minimum-ca": ca, "minimum-client": client}, schema_version=1)
+    assert after.schema_version == schema
+    assert (setting_text(after, "minimum-ca"), setting_text(after, "minimum-client")) == (ca, client)
+
+
+def test_compatibility_never_lowers_the_schema_version() -> None:
+    assert changed({"minimum-ca": "2003", "minimum-client": "2003"}, schema_version=4).schema_version == 4
+
+
+def test_policies_of_signers_move_with_the_kind_of_provider() -> None:
+    """[MS-CRTD] 2.23: schema 4 with USE_LEGACY_PROVIDER has the plain list again."""
+    agent = "1.3.6.1.4.1.311.20.2.1"
+    newer = changed({"schema-version": "4", "signature-application-policies": agent})
+    legacy = apply_settings(newer, {"legacy-provider": "on"})
+    assert legacy.ra_application_policies == (agent,)
+    assert apply_settings(legacy, {"legacy-provider": "off"}).ra_extended_key_usage == (agent,)
 
 
 # -- name rules ------------------------------------------------------------------------------------------------------

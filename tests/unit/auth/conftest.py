@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Coroutine, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -46,6 +46,7 @@ class Site:
     authenticator: HttpAuthenticator
     logs: list[Any]
     alice: Principal
+    executor: Executor
     policy: AuthenticationPolicy = field(default_factory=AuthenticationPolicy)
     ids: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
@@ -94,5 +95,5 @@ def site() -> Iterator[Site]:
             lambda: NAMES,
             clock=lambda: datetime(2026, 11, 1, tzinfo=UTC),
         )
-        made = Site(directory, clock, throttle, authenticator, logs, alice)
+        made = Site(directory, clock, throttle, authenticator, logs, alice, pool)
         yield made

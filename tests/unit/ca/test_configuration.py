@@ -9,6 +9,7 @@ import pytest
 
 from certwright.adcs.errors import ConfigurationError
 from certwright.adcs.properties import CaType
+from certwright.adcs.restrictions import Restrictions
 from certwright.ca.configuration import DEFAULT_SECURITY, SETTINGS, CaConfiguration
 from certwright.ca.database import CaCertificateRecord, CaRecord
 from certwright.ca.periods import Period, Unit
@@ -32,7 +33,8 @@ def test_no_settings_mean_the_defaults() -> None:
     assert configuration.clock_skew == timedelta(minutes=10)
     assert configuration.crl_period == Period(1, Unit.WEEKS)
     assert configuration.security_descriptor == DEFAULT_SECURITY
-    assert configuration.policy_settings == {"request-disposition": "pend"}
+    assert configuration.policy_settings == {"request-disposition": "pend", "enrollment-agents": Restrictions()}
+    assert not configuration.officer_rights
     assert configuration.as_settings() == {}
 
 

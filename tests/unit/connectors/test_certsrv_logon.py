@@ -211,7 +211,8 @@ def test_the_password_itself_is_sent_only_where_basic_was_chosen(serve: Serve, c
     assert connect(server, scheme=AuthScheme.BASIC).retrieve(7).request_id == 7
     assert "authorization" not in server.seen[0].headers
     for scheme in (AuthScheme.NTLM, AuthScheme.KERBEROS):
-        with pytest.raises(LogonRefused):
+        # without Kerberos' packages the latter ends there, with them at an account that names no realm
+        with pytest.raises((LogonRefused, ConfigurationError)):
             connect(server, scheme=scheme).retrieve(7)
     assert [
         each.headers["authorization"] for each in server.seen if "Basic" in each.headers.get("authorization", "")

@@ -29,7 +29,8 @@ WEBBY = make_user("webby", 1102, groups=ALICE.groups | {WEB_ADMINS})
 def registry_over(directory: FakeDirectory) -> Registry:
     """A connector that has a directory and nothing else: this question needs no more."""
     authority = SimpleNamespace(directory=directory, name="Corp CA")
-    ca = LocalCa(CONFIG, cast(Any, authority), cast(Any, None), cast(Any, None), cast(Any, None))
+    nothing = cast(Any, None)
+    ca = LocalCa(CONFIG, cast(Any, authority), nothing, nothing, nothing, nothing)
     return Registry(LocalConnector([ca], inline_directory=True))
 
 

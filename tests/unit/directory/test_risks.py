@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
@@ -15,7 +15,8 @@ from certwright.adcs.template import (
     NameRule,
     NameRules,
 )
-from certwright.directory.risks import KNOWN_RISKS, Severity, risks
+from certwright.adcs.template_checks import check_template
+from certwright.directory.risks import KNOWN_RISKS, Remedy, Severity, Way, remedied, risks
 from certwright.directory.well_known import Rid
 from certwright.pki import oids
 from tests.support.fake_directory import DOMAIN, DOMAIN_SID, DOMAIN_USERS, enroll_sddl, make_template
@@ -208,3 +209,55 @@ def test_every_risk_says_who_what_and_how_to_close_it() -> None:
 def test_unreadable_security_descriptor_is_an_error_not_a_clean_bill() -> None:
     with pytest.raises(ValueError, match="expected O:, G:, D: or S:"):
         risks(template(oids.EKU_CLIENT_AUTH, security_descriptor="nonsense"), DOMAIN)
+
+
+# -- ways out --------------------------------------------------------------------------------------------------------
+
+DANGEROUS: Final = {
+    "ESC1": template(oids.EKU_CLIENT_AUTH, oids.EKU_EMAIL_PROTECTION, name_flag=ESS),
+    "ESC1 by name rules": template(
+        oids.EKU_CLIENT_AUTH, name_flag=ESS, name_rules=rules(upn_domains=("corp.example",))
+    ),
+    "ESC2": template(oids.EKU_ANY, oids.EKU_CODE_SIGNING),
+    "ESC2 of a CA": template(flags=GeneralFlag.IS_CA),
+    "ESC3": template(oids.EKU_ENROLLMENT_AGENT, oids.EKU_CODE_SIGNING),
+    "ESC3 by signature": template(
+        oids.EKU_SMART_CARD_LOGON, ra_signatures=1, ra_application_policies=(oids.EKU_ENROLLMENT_AGENT,)
+    ),
+    "ESC9": template(
+        oids.EKU_CLIENT_AUTH, oids.EKU_CODE_SIGNING, enrollment_flag=EnrollmentFlag.NO_SECURITY_EXTENSION
+    ),
+    "ESC17": template(oids.EKU_SERVER_AUTH, oids.EKU_CODE_SIGNING, name_flag=ESS),
+    "ESC15": template(oids.EKU_SERVER_AUTH, name_flag=ESS, schema_version=1),
+    "ESC4": template(
+        oids.EKU_CODE_SIGNING, security_descriptor=enroll_sddl(*ADMIN_SIDS) + f"(A;;GA;;;{AUTHENTICATED_USERS})"
+    ),
+}
+WAYS: Final = [
+    pytest.param(name, remedy, id=f"{name}: {remedy.way.value}")
+    for name, subject in DANGEROUS.items()
+    for risk in risks(subject, DOMAIN)
+    if risk.id == name.partition(" ")[0]
+    for remedy in risk.remedies
+]
+
+
+@pytest.mark.parametrize(("name", "remedy"), WAYS)
+def test_every_way_out_is_one_change_that_ends_the_risk(name: str, remedy: Remedy) -> None:
+    identifier = name.partition(" ")[0]
+    changed = remedied(DANGEROUS[name], remedy, DOMAIN)
+    check_template(changed)
+    assert identifier not in {risk.id for risk in risks(changed, DOMAIN)}
+    assert changed != DANGEROUS[name]
+
+
+@pytest.mark.parametrize("name", DANGEROUS)
+def test_every_risk_has_a_way_out_and_says_what_is_true(name: str) -> None:
+    (risk,) = (risk for risk in risks(DANGEROUS[name], DOMAIN) if risk.id == name.partition(" ")[0])
+    assert risk.remedies
+    assert len(risk.conditions) > 1 or risk.id == "ESC4"
+
+
+def test_the_last_usage_is_not_taken_away_because_none_means_any() -> None:
+    (risk,) = risks(template(oids.EKU_CLIENT_AUTH, enrollment_flag=EnrollmentFlag.NO_SECURITY_EXTENSION), DOMAIN)
+    assert [remedy.way for remedy in risk.remedies] == [Way.CARRY_SID]

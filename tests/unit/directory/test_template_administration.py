@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -118,6 +119,16 @@ def test_template_that_makes_no_sense_is_refused_by_name(stocked: Installed, wro
     assert len(stocked.administration.templates()) == 33
 
 
+@pytest.mark.parametrize(
+    "unreadable", [{"superseded_templates": ("A" * 20_000,)}, {"default_csps": tuple(map(str, range(300)))}]
+)
+def test_template_that_could_not_be_read_again_is_not_stored(stocked: Installed, unreadable: dict[str, Any]) -> None:
+    """One unreadable document would take all templates with it."""
+    with pytest.raises(InvalidArgument):
+        stocked.administration.put_template(make_template("Corp", **unreadable), actor=ACTOR)
+    assert "Corp" not in stocked.administration.templates()
+
+
 def test_template_asked_for_by_its_display_name_is_hinted_at(stocked: Installed) -> None:
     with pytest.raises(InvalidArgument, match="display name of WebServer"):
         stocked.administration.template("Web Server")
@@ -136,6 +147,86 @@ def test_templates_are_an_immutable_picture_that_keeps_unchanged_objects(stocked
 def test_template_cannot_be_renamed(stocked: Installed) -> None:
     with pytest.raises(InvalidArgument, match="renamed"):
         stocked.administration.change_template("User", lambda t: replace(t, cn="Other"), actor=ACTOR)
+
+
+# -- new ones, and those that go -------------------------------------------------------------------------------------
+
+
+def test_a_new_template_is_sound_and_nobody_elses(stocked: Installed) -> None:
+    made = stocked.administration.create_template("Vpn", "VPN users", actor=ACTOR)
+    assert (made.schema_version, made.minimal_key_size, made.enrollee_supplies_subject) == (4, 2048, False)
+    assert stocked.administration.risks(made) == ()
+    assert made.oid.startswith(stocked.administration.template("User").oid.rsplit(".", 2)[0])
+    machine = stocked.administration.create_template("VpnHosts", machine=True, actor=ACTOR)
+    assert machine.is_machine
+    with pytest.raises(InvalidArgument, match="called Vpn already"):
+        stocked.administration.create_template("VPN", actor=ACTOR)
+
+
+def test_a_duplicate_has_an_oid_a_name_and_a_version_of_its_own(stocked: Installed) -> None:
+    source = stocked.administration.template("User")
+    made = stocked.administration.duplicate_template("user", "OurUser", "Our users", actor=ACTOR)
+    assert made.oid != source.oid
+    assert (made.schema_version, made.major_version, made.minor_version) == (2, 100, 0)
+    assert made.application_policies == source.extended_key_usage
+    assert GeneralFlag.IS_DEFAULT not in made.flags
+    assert made.security_descriptor == source.security_descriptor
+    (event,) = stocked.events
+    assert event.event is AuditEvent.TEMPLATE_LOADED
+    assert event.details["duplicate_of"] == "User"
+    service = stocked.directory.enrollment_service("Corp CA")
+    assert service is not None
+    assert "OurUser" not in service.templates
+
+
+def test_a_risk_is_accepted_for_the_duplicate_with_its_reason(stocked: Installed) -> None:
+    admin = stocked.administration
+    admin.put_template(make_template("Risky", name_flag=ESS), accept_risks={"ESC17"}, actor=ACTOR)
+    with pytest.raises(RiskyTemplate, match="ESC17"):
+        admin.duplicate_template("Risky", "Riskier", "", actor=ACTOR)
+    admin.duplicate_template("Risky", "Riskier", "", accept_risks=["ESC17"], reason="a lab", actor=ACTOR)
+    assert (stocked.events[-1].details["accepted_risks"], stocked.events[-1].details["reason"]) == ("ESC17", "a lab")
+
+
+def test_only_own_templates_that_nobody_issues_are_deleted(stocked: Installed) -> None:
+    admin = stocked.administration
+    admin.duplicate_template("CodeSigning", "Ours", "", actor=ACTOR)
+    admin.publish("Corp CA", "Ours", actor=ACTOR)
+    with pytest.raises(InvalidArgument, match="issued by Corp CA"):
+        admin.delete_template("ours", actor=ACTOR)
+    with pytest.raises(InvalidArgument, match="default templates"):
+        admin.delete_template("codesigning", actor=ACTOR)
+    admin.unpublish("Corp CA", "Ours", actor=ACTOR)
+    admin.delete_template("ours", actor=ACTOR)
+    assert "Ours" not in admin.templates()
+    assert stocked.events[-1].details["change"] == "template deleted"
+    with pytest.raises(InvalidArgument, match="no certificate template"):
+        admin.delete_template("Ours", actor=ACTOR)
+
+
+def test_examining_tells_what_storing_would_refuse_and_stores_nothing(stocked: Installed) -> None:
+    admin = stocked.administration
+    user = admin.template("User")
+    risky = apply_settings(user, {"enrollee-supplies-subject": "on"})
+    examined = admin.examine(risky)
+    assert [risk.id for risk in examined.refused] == ["ESC1"]
+    assert "ESC15" in [risk.id for risk in examined.risks]
+    assert admin.examine(replace(user, validity_period=timedelta(0))).fault
+    admin.change_template("User", lambda _: risky, accept_risks=["ESC1"], actor=ACTOR)
+    assert admin.examine(risky).refused == ()
+    admin.change_template("User", lambda _: user, actor=ACTOR)
+    assert stocked.events[-1].event is AuditEvent.TEMPLATE_UPDATED
+
+
+def test_members_are_counted_through_groups_and_without_the_disabled(stocked: Installed) -> None:
+    admin = stocked.administration
+    inner = admin.add_group("Inner", actor=ACTOR)
+    admin.add_account("alice", groups=["Inner"], actor=ACTOR)
+    admin.add_account("gone", groups=["Inner"], actor=ACTOR)
+    admin.set_enabled("gone", False, actor=ACTOR)
+    outer = admin.add_group("Outer", members=["Inner"], actor=ACTOR)
+    counted = admin.effective_members([inner.sid, outer.sid, ALICE])
+    assert counted == {inner.sid: 1, outer.sid: 1, ALICE: 0}
 
 
 # -- the gate --------------------------------------------------------------------------------------------------------

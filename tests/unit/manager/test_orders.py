@@ -191,6 +191,26 @@ def test_a_pending_order_is_asked_after_at_growing_intervals_up_to_an_hour(desk:
     assert asked == [1, 2, 4, 8, 16, 32, 64, 124, 184, 244, 304]
 
 
+def test_a_pending_order_that_somebody_watches_is_asked_after_every_minute(desk: Managed) -> None:
+    """A page that is open asks every few seconds; its CA is asked no oftener than that."""
+    _, ca = desk.service(answer=Answer.PENDING)
+    order = desk.order()
+    desk.later(hours=2)
+    desk.manager.tasks.track()  # from here on it would be an hour's wait
+    before = ca.retrievals
+    for _ in range(30):
+        desk.later(seconds=10)
+        desk.manager.orders.hasten(order.id)
+        desk.manager.tasks.track()
+    assert ca.retrievals - before == 5
+    ca.issue(100)
+    desk.later(minutes=1)
+    desk.manager.orders.hasten(order.id)
+    desk.manager.tasks.track()
+    assert desk.manager.orders.get(order.id).state is OrderState.ISSUED
+    desk.manager.orders.hasten(order.id)  # nothing is left to ask
+
+
 def test_a_denial_after_waiting_is_noticed(desk: Managed) -> None:
     _, ca = desk.service(answer=Answer.PENDING)
     order = desk.order()

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from certwright.adcs.errors import AccessDenied, InvalidArgument, NotSupported
+from certwright.adcs.interfaces import Comparison, Restriction, Table
 from certwright.adcs.request import Disposition, template_attributes
 from certwright.adcs.roles import RevocationReason
 from certwright.connectors.service import AuthScheme, ServiceCredential
@@ -22,6 +23,7 @@ from certwright.server.composition import Installation
 from tests.support.installation import ISSUING, GateTemplates, Mold, People
 from tests.support.inventory_files import certificate
 from tests.support.requests import ec_key, web_server_request
+from tests.support.server import DOMAIN
 
 CREDENTIAL = ServiceCredential.password(People.ENROLLEE, "unused here")
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
@@ -99,6 +101,52 @@ def test_order_search_approval_and_revocation(reach: ServiceReach) -> None:
     assert issued.is_issued
     assert issued.certificate is not None
     reach.revoke(service(), CertificateView.parse(issued.certificate).serial_number, RevocationReason.SUPERSEDED)
+
+
+@pytest.mark.parametrize(
+    ("name", "template", "decision", "rule"),
+    [
+        (f"web1.{DOMAIN}", "WebServer", Disposition.ISSUED, ""),
+        (f"web1.{DOMAIN}", GateTemplates.APPROVAL, Disposition.UNDER_SUBMISSION, "approval"),
+        ("www.other.test", "WebServer", Disposition.UNDER_SUBMISSION, "name_rules"),
+        ("www.other.test", GateTemplates.STRICT, Disposition.DENIED, "name_rules"),
+        (f"web1.{DOMAIN}", "NoSuchTemplate", Disposition.DENIED, "template_published"),
+    ],
+)
+def test_a_forecast_is_what_the_ca_then_does(
+    reach: ServiceReach, name: str, template: str, decision: Disposition, rule: str
+) -> None:
+    request = web_server_request(name, key=ec_key("P-256", 93))
+    forecast = reach.forecast(service(), CREDENTIAL, request, template)
+    response = reach.connect(service(), CREDENTIAL).submit(request, template_attributes(template))
+
+    assert forecast.disposition is response.disposition is decision
+    assert forecast.status == response.status
+    assert [check.rule for check in forecast.checks if not check.passed] == ([rule] if rule else [])
+    assert forecast.message in response.message
+    assert bool(forecast.fields) is (decision is not Disposition.DENIED)
+
+
+def test_a_forecast_leaves_no_trace(installation: Installation, reach: ServiceReach) -> None:
+    database = installation.cas[0].authority.database
+    before = database.ca(), len(installation.audit.events(limit=10_000))
+    for template in ("WebServer", GateTemplates.APPROVAL, "NoSuchTemplate"):
+        reach.forecast(service(), CREDENTIAL, web_server_request("web2.other.test"), template)
+    reach.forecast(service(), CREDENTIAL, b"no request", "WebServer")
+    assert (database.ca(), len(installation.audit.events(limit=10_000))) == before
+    admin = installation.registry.administer("", installation.requester(People.OFFICER))
+    where = (Restriction("common_name", Comparison.EQUAL, "web2.other.test"),)
+    assert list(admin.view(Table.REQUESTS, where)) == []
+
+
+def test_our_ca_is_known_behind_its_own_pages_and_another_tells_nothing(reach: ServiceReach) -> None:
+    chain = reach.information(service(), CREDENTIAL).chain
+    request = web_server_request(f"web1.{DOMAIN}")
+    ours = service(ServiceKind.CERTSRV, ca_sha256=CertificateView.parse(chain[0]).sha256)
+    assert reach.forecast(ours, CREDENTIAL, request, "WebServer").disposition is Disposition.ISSUED
+    for digest in ("", "00" * 32):
+        with pytest.raises(NotSupported, match="decides when the request is there"):
+            reach.forecast(service(ServiceKind.CERTSRV, ca_sha256=digest), CREDENTIAL, request, "WebServer")
 
 
 def test_an_account_that_is_no_officer_approves_nothing(installation: Installation) -> None:

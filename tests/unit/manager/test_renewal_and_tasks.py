@@ -52,6 +52,29 @@ def test_a_rule_orders_before_the_end_and_not_sooner(desk: Managed) -> None:
     assert (rule.ordered, rule.failures, rule.last_run) == (1, 0, desk.now)
 
 
+def test_an_order_that_asks_for_it_brings_a_rule_of_its_own_which_its_successor_inherits(desk: Managed) -> None:
+    desk.service()
+    order = ordered(desk, renew_days=20)
+    desk.manager.orders.fetch(order.id, actor=ALICE)  # once more: still one rule
+    (rule,) = desk.manager.renewal.list()
+    assert (rule.fields.days_before, rule.fields.certificate_id) == (20, order.certificate_id)
+    desk.later(days=344)
+    assert desk.manager.tasks.renew().what == ()
+    desk.later(days=1)
+    assert desk.manager.tasks.renew().what == ("web.corp.example: order 2 is issued",)
+    (rule,) = desk.manager.renewal.list()
+    assert rule.fields.certificate_id == desk.manager.orders.get(2).certificate_id
+    desk.later(days=345)
+    assert desk.manager.tasks.renew().what == ("web.corp.example: order 3 is issued",)
+
+
+@pytest.mark.parametrize("days", [-1, 366])
+def test_an_order_is_renewed_within_a_year_or_not_by_itself(desk: Managed, days: int) -> None:
+    desk.service()
+    with pytest.raises(InvalidArgument, match="1 to 365"):
+        desk.order(renew_days=days)
+
+
 def test_the_same_key_is_used_where_the_rule_says_so(desk: Managed) -> None:
     desk.service()
     ordered(desk)

@@ -302,6 +302,7 @@ def test_a_secret_does_not_follow_a_channel_to_another_host(world: Notifying) ->
         (EMAIL, "a password", "both or neither"),
         (replace(EMAIL, username="mailer", security=MailSecurity.NONE), "a password", "without TLS"),
         (replace(EMAIL, ca_pem="nothing"), "", "PEM"),
+        (replace(EMAIL, ca_pem="é"), "", "PEM"),  # not even ASCII
         (HOOK, "short", "16"),
         (replace(HOOK, url="ftp://hooks.example.com/"), SIGNING_KEY, "https"),
         (replace(HOOK, url="https://u:p@hooks.example.com/"), SIGNING_KEY, "password"),

@@ -6,19 +6,21 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from certwright.adcs.errors import ConfigurationError
-from certwright.server.home import CONFIGURATION, Home, Settings
+from certwright.server.home import CONFIGURATION, AuthenticationSettings, Home, Settings
 
-GOOD = Settings(hostname="ca.corp.example", https_port=9443, http_port=9080, bind=("192.0.2.1", "::"))
+GOOD = Settings("ca.corp.example", 9443, 9080, bind=("192.0.2.1", "::"), certificate_port=9444)
 
 
 def test_what_init_writes_is_what_a_start_reads() -> None:
     """Every setting survives the file, quotes and backslashes included."""
     settings = Settings("ca.corp.example", 443, 80, ("::1",), 'postgresql://u:p"\\@db/name', "debug", "json")
+    settings = replace(settings, certificate_port=444)
 
     assert settings == Settings.from_toml(settings.to_toml())
 
@@ -30,7 +32,8 @@ def test_what_init_writes_is_what_a_start_reads() -> None:
         ("https-port = 9443", 'https-port = "9443"', "https-port must be a number"),
         ("https-port = 9443", "https-port = true", "https-port must be a number"),
         ("https-port = 9443", "https-port = 9080", "both 9080"),
-        ("https-port = 9443", "http_port = 1", "[listeners] has no key 'http_port'; known: bind, http-port"),
+        ("https-port = 9443", "http_port = 1", "[listeners] has no key 'http_port'; known: bind, certificate-port"),
+        ("certificate-port = 9444", "certificate-port = 9443", "certificate-port is 9443, as another listener's"),
         ("format = 1", "format = 2", "format 2 is newer than this program's 1; install a newer Certwright"),
         ('hostname = "ca.corp.example"', "", "hostname is missing"),
         ('hostname = "ca.corp.example"', 'hostname = "ca corp"', "'ca corp' is no host name"),
@@ -40,7 +43,7 @@ def test_what_init_writes_is_what_a_start_reads() -> None:
         ('url = "sqlite"', 'url = "mysql://db/x"', "'mysql' is not supported"),
         ('url = "sqlite"', 'url = "postgresql://db"', "names no database"),
         ('level = "info"', 'level = "loud"', "'loud' is none of debug, info, warning, error"),
-        ("[log]", "[logging]", "unknown section [logging]; known: database, installation, listeners, log, manager"),
+        ("[log]", "[logging]", "unknown section [logging]; known: authentication, database, directory"),
         ("[log]", "[log", "is no TOML"),
     ],
 )
@@ -53,6 +56,17 @@ def test_a_wrong_value_is_refused_by_name(line: str, replacement: str, sentence:
 
     assert sentence in refusal.value.message
     assert "\n" not in refusal.value.message.partition("TOML")[0]
+
+
+def test_how_a_domains_accounts_log_on_is_read_back() -> None:
+    """Nothing said is written as a comment, with the keys there are."""
+    chosen = AuthenticationSettings("http.keytab", True, "/usr/bin/ntlm_auth", True)
+    written = replace(GOOD, authentication=chosen).to_toml()
+    assert Settings.from_toml(written).authentication == chosen
+    assert Settings.from_toml(GOOD.to_toml()).authentication == AuthenticationSettings()
+    assert "# client-certificates = false" in GOOD.to_toml()
+    with pytest.raises(ConfigurationError, match="allow-rc4 must be true or false, not 'yes'"):
+        Settings.from_toml(written.replace("allow-rc4 = true", 'allow-rc4 = "yes"'))
 
 
 def test_a_folder_without_the_file_is_no_home(tmp_path: Path) -> None:

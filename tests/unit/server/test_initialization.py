@@ -9,6 +9,7 @@ import pytest
 from certwright.adcs.errors import ConfigurationError
 from certwright.pki.names import format_name
 from certwright.server import initialization, listeners
+from certwright.server.authorities import subject
 from certwright.server.composition import host_account_name
 from certwright.server.home import Settings
 from certwright.server.initialization import (
@@ -86,7 +87,7 @@ def test_cas_are_named_as_ad_cs_names_them() -> None:
     plan = Plan.make(Settings("ca.corp.example"), netbios="corp")
 
     assert (plan.root_name, plan.issuing_name) == ("CORP Root CA", "CORP Issuing CA")
-    assert format_name(plan.subject(plan.issuing_name)) == "CN=CORP Issuing CA,DC=corp,DC=example"
+    assert format_name(subject(plan.issuing_name, plan.domain_name)) == "CN=CORP Issuing CA,DC=corp,DC=example"
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from cryptography.x509.oid import NameOID
 
 from certwright.adcs.errors import ConfigurationError, HResult
@@ -51,7 +51,13 @@ class Door:
         certificate = self._sign(csr.public_key(), x509.Name([]), names)
         return Response(7, Disposition.ISSUED, HResult.S_OK, "Issued", certificate)
 
-    def retrieve(self, request_id: int | None = None, *, serial_number: str | None = None) -> Response:
+    def retrieve(
+        self,
+        request_id: int | None = None,
+        *,
+        serial_number: str | None = None,
+        flags: RequestFlags = RequestFlags.DETECT,
+    ) -> Response:
         raise NotImplementedError
 
     def ca_property(self, prop: CaProperty, index: int = 0) -> PropertyValue:
@@ -241,6 +247,81 @@ def test_http_2_is_never_agreed_on(door: Door, certificates: ListenerCertificate
     )
 
     assert client.selected_alpn_protocol() == "http/1.1"
+
+
+def with_certificate(issuer: Door, folder: Path) -> Callable[[ssl.SSLContext], None]:
+    """A client that has one, issued by this CA."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    names = x509.SubjectAlternativeName([x509.DNSName("client")])
+    certificate = issuer._sign(
+        key.public_key(), x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "client")]), names
+    )
+    file = folder / "client.pem"
+    file.write_bytes(
+        key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        + x509.load_der_x509_certificate(certificate).public_bytes(Encoding.PEM)
+    )
+    return lambda context: context.load_cert_chain(file)
+
+
+def test_clients_are_asked_for_no_certificate_by_themselves(
+    door: Door, certificates: ListenerCertificates, tmp_path: Path
+) -> None:
+    certificates.enroll(door)
+    _, server = connect(ServerTls(certificates).context, with_certificate(door, tmp_path))
+    assert server.getpeercert(True) is None
+
+
+def test_a_client_may_show_a_certificate_of_these_cas(
+    door: Door, certificates: ListenerCertificates, tmp_path: Path
+) -> None:
+    """The context that a handshake is handed to asks as the first one does."""
+    certificates.enroll(door)
+    context = ServerTls(certificates, client_cas=[door.certificate]).context
+
+    _, without = connect(context)
+    _, server = connect(context, with_certificate(door, tmp_path))
+
+    assert without.getpeercert(True) is None
+    shown = x509.load_der_x509_certificate(server.getpeercert(True) or b"")
+    assert shown.subject.rfc4514_string() == "CN=client"
+
+
+def test_a_certificate_of_another_ca_ends_the_handshake(
+    door: Door, certificates: ListenerCertificates, tmp_path: Path
+) -> None:
+    """Another CA of the same name: the signature counts."""
+    certificates.enroll(door)
+    context = ServerTls(certificates, client_cas=[door.certificate]).context
+    with pytest.raises(ssl.SSLError, match="certificate verify failed"):
+        connect(context, with_certificate(Door(), tmp_path))
+
+
+def test_a_client_without_a_certificate_ends_the_handshake_where_one_is_demanded(
+    door: Door, certificates: ListenerCertificates, tmp_path: Path
+) -> None:
+    certificates.enroll(door)
+    context = ServerTls(certificates, client_cas=[door.certificate], demanding=True).context
+
+    connect(context, with_certificate(door, tmp_path))
+    with pytest.raises(ssl.SSLError, match="did not return a certificate"):
+        connect(context)
+
+
+def test_another_ca_is_trusted_from_the_next_handshake_on(
+    door: Door, certificates: ListenerCertificates, tmp_path: Path
+) -> None:
+    """A CA that got a new key issues clients' certificates with it at once."""
+    other = Door()
+    certificates.enroll(door)
+    tls = ServerTls(certificates, client_cas=[door.certificate], demanding=True)
+    prepare = with_certificate(other, tmp_path)
+    with pytest.raises(ssl.SSLError):
+        connect(tls.context, prepare)
+
+    tls.trust([other.certificate])
+
+    connect(tls.context, prepare)
 
 
 def test_a_missing_or_damaged_certificate_says_what_to_do(

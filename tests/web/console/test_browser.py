@@ -6,15 +6,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import quote
 
 import pytest
 
+from certwright.console.pages.ca_properties import TABS as PROPERTIES_TABS
+from certwright.console.template_editor.fields import TABS as TEMPLATE_TABS
+from certwright.pki.names import sanitized_name
 from tests.support.browser import NARROW, WIDE, Visitor, chromium
-from tests.support.installation import Mold, People
+from tests.support.installation import ISSUING, PASSWORD, Mold, People
 from tests.support.server import RunningServer
 
 pytestmark = [pytest.mark.peer, pytest.mark.slow]
 
+CA: Final = f"/ca/{quote(sanitized_name(ISSUING))}"
 PAGES: Final = [
     "/",
     "/?all",
@@ -24,6 +29,49 @@ PAGES: Final = [
     "/account/",
     "/account/second-factor/",
     "/health/",
+    "/health/security/",
+    "/events/",
+    "/adcs/accounts/",
+    "/adcs/accounts/add/",
+    "/adcs/orders/",
+    "/adcs/orders/new/",
+    "/device-users/",
+    "/device-users/add/",
+    "/inventory/forms/",
+    "/inventory/",
+    "/inventory/?week=1",
+    "/inventory/import/",
+    "/renewal/",
+    "/renewal/add/",
+    "/renewal/dry-run/",
+    "/notifications/",
+    "/notifications/add/",
+    "/notifications/channels/",
+    "/notifications/channels/add/email/",
+    "/notifications/channels/add/webhook/",
+    "/notifications/history/",
+    f"{CA}/pending/",
+    f"{CA}/pending/list/",
+    f"{CA}/templates/",
+    f"{CA}/templates/?shown=all",
+    f"{CA}/templates/-/import/",
+    f"{CA}/templates/User/duplicate/",
+    f"{CA}/templates/User/unpublish/",
+    *(f"{CA}/templates/WebServer/{tab}/" for tab in TEMPLATE_TABS),
+    *(f"{CA}/properties/{tab}/" for tab in PROPERTIES_TABS),
+    f"{CA}/issued/",
+    f"{CA}/issued/?f=common_name:contains:local&f=not_after:after:2026-01-01",
+    f"{CA}/revoked/",
+    f"{CA}/failed/",
+    f"{CA}/requests/2/",
+    f"{CA}/requests/2/history/",
+    f"{CA}/revocation/",
+    f"{CA}/revocation/responder/",
+    f"{CA}/enrollment/",
+    f"{CA}/directory/",
+    f"{CA}/directory/groups/",
+    f"{CA}/directory/service/",
+    f"{CA}/directory/add/",
     "/search/?q=a",
     "/nowhere/",
 ]
@@ -51,8 +99,7 @@ def visitor(browser: Any, served: RunningServer) -> Iterator[Visitor]:
         yield somebody
 
 
-@pytest.mark.parametrize("size", [WIDE, NARROW], ids=["wide", "narrow"])
-@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize(("theme", "size"), [("light", WIDE), ("dark", NARROW)], ids=["light, wide", "dark, narrow"])
 def test_every_page_is_clean_in_both_themes_wide_and_narrow(
     browser: Any, served: RunningServer, theme: str, size: tuple[int, int]
 ) -> None:
@@ -75,6 +122,17 @@ def test_pages_fit_at_every_width(browser: Any, served: RunningServer, width: in
         for path in ("/", "/audit/", "/people/", "/account/"):
             somebody.go(path)
             assert somebody.overflow() <= 0, path
+
+
+def test_pages_fit_in_turkish_whose_words_are_longer(browser: Any, served: RunningServer) -> None:
+    with Visitor.at(browser, served.https, locale="tr-TR") as somebody:
+        somebody.sign_in(People.ADMINISTRATOR)
+        for path in PAGES:
+            somebody.go(path)
+            assert somebody.page.get_attribute("html", "lang") == "tr"
+            for width, height in (WIDE, NARROW):
+                somebody.page.set_viewport_size({"width": width, "height": height})
+                assert somebody.overflow() <= 0, (path, width)
 
 
 def test_a_filter_changes_the_rows_and_the_address_while_typing(visitor: Visitor) -> None:
@@ -154,12 +212,34 @@ def test_copying_says_so(visitor: Visitor) -> None:
     assert visitor.page.evaluate("navigator.clipboard.readText()").startswith("S-1-5-21-")
 
 
-def test_a_session_that_ended_is_said_and_nothing_is_lost(visitor: Visitor) -> None:
+def test_a_session_that_ended_is_begun_again_in_a_dialog_and_nothing_is_lost(visitor: Visitor) -> None:
+    """401: signing in beside what was typed, then the request that was refused is sent again."""
+    page = visitor.page
     visitor.go("/audit/")
-    visitor.page.context.clear_cookies()
-    visitor.page.fill("#q-audit", "wanda")
-    visitor.page.wait_for_selector("dialog#signed-out[open]")
-    assert visitor.page.input_value("#q-audit") == "wanda"
+    page.context.clear_cookies()
+    page.fill("#q-audit", "wanda")
+    page.wait_for_selector("dialog#signed-out[open]")
+    assert page.input_value("#q-audit") == "wanda"
+    assert visitor.findings() == []
+    page.fill("#again-login", People.ADMINISTRATOR)
+    page.fill("#again-password", "not the password")
+    page.click("dialog#signed-out [type=submit]")
+    page.wait_for_selector("dialog#signed-out [data-sign-in-error]:not([hidden])")
+    page.fill("#again-password", PASSWORD)
+    page.click("dialog#signed-out [type=submit]")
+    page.wait_for_selector("dialog#signed-out", state="hidden")
+    page.wait_for_selector("#rows >> text=wanda")
+    page.click("[data-open=save-view]")  # forms of the page carry the new session's token
+    page.fill("#view-name", "after signing in again")
+    page.click("dialog#save-view [type=submit]")
+    page.wait_for_selector("main >> text=after signing in again")
+
+
+def test_the_bell_opens_what_happened(visitor: Visitor) -> None:
+    visitor.go("/audit/")
+    visitor.page.click("#bell a")
+    visitor.page.wait_for_selector("#drawer[open] >> text=Events")
+    assert visitor.findings() == []
 
 
 def test_a_security_key_is_added_and_used(browser: Any, served: RunningServer) -> None:

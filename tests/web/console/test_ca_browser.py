@@ -27,6 +27,7 @@ PAGES = (
     "/templates/WebServer/subject/",
     "/templates/WebServer/security/",
     "/revocation/",
+    "/revocation/responder/",
     "/properties/general/",
 )
 

@@ -13,6 +13,7 @@ import pytest
 from certwright.adcs.interfaces import Table
 from certwright.adcs.request import Response, template_attributes
 from certwright.adcs.requester import AuthMethod, Requester
+from certwright.console.pages.ca_properties import TABS
 from certwright.pki.names import sanitized_name
 from certwright.server.composition import Installation
 from tests.support.installation import ISSUING, GateTemplates, People
@@ -209,7 +210,20 @@ def test_binary_data_is_exported(sign_in: SignIn, certificate: tuple[int, str], 
 
 
 @pytest.mark.parametrize(
-    ("query", "found"), [("q={serial}", True), ("q={number}", True), ("column=requester&op=is&value=nobody", False)]
+    ("query", "found"),
+    [
+        ("q={serial}", True),
+        ("q={number}", True),
+        ("f=requester:is:nobody", False),
+        ("f=not_after:after:2020-01-31", True),
+        ("f=not_after:before:2020-01-31", False),
+        ("f=common_name:contains:.CORP.", True),
+        ("f=request_id:between:{number}..{number}", True),
+        ("f=key_size:after:1", True),
+        ("f=sha1:contains:zz", False),
+        ("f=nonsense:is:1", True),
+        ("fc=requester&fo=contains&fv=nobody", False),
+    ],
 )
 def test_lists_are_filtered_by_any_column(
     sign_in: SignIn, certificate: tuple[int, str], query: str, found: bool
@@ -245,6 +259,23 @@ def test_settings_are_read_by_the_roles_of_the_ca(sign_in: SignIn, path: str, na
     assert sign_in(name).get(f"{CA}/{path}").status_code == status
 
 
+def test_a_delta_crl_is_offered_where_the_ca_makes_them(sign_in: SignIn, installation: Installation) -> None:
+    """And published by CA administrators alone; switched off again, the last one is an empty one."""
+    page, act = f"{CA}/revocation/", f"{CA}/revocation/publish-delta/"
+    admin = installation.registry.administer(installation.ca(ISSUING).config, installation.operator())
+    assert "/publish-delta/" not in sign_in(People.CA_ADMINISTRATOR).get(page).content.decode()
+    admin.set_configuration({"delta-crl-period": "1 days"})
+    try:
+        assert "/publish-delta/" in sign_in(People.CA_ADMINISTRATOR).get(page).content.decode()
+        assert "delta CRL" in sign_in(People.CA_ADMINISTRATOR).get(act).content.decode()
+        assert sign_in(People.OFFICER).post(act).status_code == 403
+        assert sign_in(People.CA_ADMINISTRATOR).post(act).status_code == 302
+        assert ">Delta<" in sign_in(People.CA_ADMINISTRATOR).get(page).content.decode()
+    finally:
+        admin.set_configuration({"delta-crl-period": "off"})
+        admin.publish_crls()
+
+
 def test_a_crl_is_published_by_ca_administrators_alone(sign_in: SignIn) -> None:
     assert sign_in(People.OFFICER).post(f"{CA}/revocation/publish/").status_code == 403
     assert sign_in(People.CA_ADMINISTRATOR).post(f"{CA}/revocation/publish/").status_code == 302
@@ -253,14 +284,38 @@ def test_a_crl_is_published_by_ca_administrators_alone(sign_in: SignIn) -> None:
 def test_a_setting_is_changed_and_nonsense_is_refused(sign_in: SignIn, installation: Installation) -> None:
     config = next(ca.config for ca in installation.cas if ca.config.endswith(ISSUING))
     admin = installation.registry.administer(config, requester(installation, "Administrator"))
-    keys = ("channel-binding", "ntlm", "negotiate", "basic")
-    before = {key: admin.configuration()[key] for key in keys}
+    before = {key: admin.configuration()[key] for key in TABS["enrollment"].keys}
     path = f"{CA}/properties/enrollment/"
     assert sign_in(People.AUDITOR).post(path, before | {"channel-binding": "allow"}).status_code == 403
     browser = sign_in(People.CA_ADMINISTRATOR)
     assert browser.post(path, before | {"channel-binding": "perhaps"}).status_code == 422
-    assert browser.post(path, before | {"channel-binding": "allow"}).status_code == 302
-    assert admin.configuration()["channel-binding"] == "allow"
+    assert browser.post(path, before | {"ntlm": "off"}).status_code == 302
+    assert admin.configuration()["ntlm"] == "off"
+    assert browser.post(path, before).status_code == 302
+
+
+def test_a_dangerous_setting_is_refused_and_an_override_is_typed(sign_in: SignIn, installation: Installation) -> None:
+    """ESC8; the number and a reason, or nothing is saved."""
+    config = next(ca.config for ca in installation.cas if ca.config.endswith(ISSUING))
+    admin = installation.registry.administer(config, requester(installation, "Administrator"))
+    before = {key: admin.configuration()[key] for key in TABS["enrollment"].keys}
+    path, dangerous = f"{CA}/properties/enrollment/", before | {"channel-binding": "allow"}
+    reasoned = dangerous | {"override-reason": "an old client", "override-word": "ESC8"}
+    assert sign_in(People.AUDITOR).post(f"{path}override/", reasoned).status_code == 403
+    browser = sign_in(People.CA_ADMINISTRATOR)
+
+    refused = browser.post(path, dangerous)
+    assert refused.status_code == 409
+    assert "may be left out" in text_of(refused)
+    unconfirmed = browser.post(f"{path}override/", reasoned)
+    assert (unconfirmed.status_code, "Confirm first" in text_of(unconfirmed)) == (403, True)
+    browser.confirm()
+    assert browser.post(f"{path}override/", dangerous | {"override-reason": "an old client"}).status_code == 409
+    assert browser.post(f"{path}override/", dangerous | {"override-word": "ESC8"}).status_code == 422
+    assert admin.configuration()["channel-binding"] == "require"
+
+    assert browser.post(f"{path}override/", reasoned).status_code == 302
+    assert admin.configuration()["overrides"] == "ESC8"
     assert browser.post(path, before).status_code == 302
 
 
@@ -272,25 +327,3 @@ def test_a_template_is_published_and_taken_back(sign_in: SignIn, installation: I
         assert service is not None
         assert ("CodeSigning" in service.templates) is listed
     assert sign_in(People.AUDITOR).post(f"{CA}/templates/CodeSigning/publish/").status_code == 403
-
-
-def test_a_dangerous_change_is_refused_and_named(sign_in: SignIn, installation: Installation) -> None:
-    """ESC1: whoever may enroll could name anybody."""
-    browser = sign_in(People.ADMINISTRATOR)
-    answer = browser.post(
-        f"{CA}/templates/User/subject/",
-        {"enrollee-supplies-subject": "on", "subject": "directory-path, email", "alternative-names": "upn, email"},
-    )
-    assert answer.status_code in (409, 422)
-    assert not installation.directory_administration.template("User").enrollee_supplies_subject
-
-
-def test_a_right_is_granted_and_taken(sign_in: SignIn, installation: Installation) -> None:
-    browser = sign_in(People.ADMINISTRATOR)
-    who = installation.directory.principal(People.OTHER)
-    assert who is not None
-    for data, listed in (({}, True), ({"take": "1"}, False)):
-        form = {"principal": People.OTHER, "right": "enroll", **data}
-        assert browser.post(f"{CA}/templates/Workstation/permissions/", form).status_code == 302
-        text = text_of(browser.get(f"{CA}/templates/Workstation/security/"))
-        assert (who.account in text) is listed

@@ -41,6 +41,7 @@ def test_pages_have_no_inline_script_and_no_inline_style(sign_in: Callable[..., 
         "/people/",
         "/account/",
         "/health/",
+        "/health/security/",
         "/search/?q=x",
         "/account/second-factor/",
     ):

@@ -8,14 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from typing import Final
+from urllib.parse import quote
 
 import pytest
 
 from certwright.console import access
 from certwright.console.access import Role
-from tests.support.installation import People
+from certwright.console.pages.ca_properties import TABS as PROPERTIES_TABS
+from certwright.console.pages.new_request import ORDERING
+from certwright.console.template_editor.fields import TABS as TEMPLATE_TABS
+from certwright.pki.names import sanitized_name
+from tests.support.installation import ISSUING, People
 from tests.web.console.conftest import Browser, text_of
 
+CA: Final = f"/ca/{quote(sanitized_name(ISSUING))}"
+RESPONDER_ACTS: Final = ("edit", "enable", "disable", "refresh")
+TEMPLATE_ACTS: Final = ("publish", "unpublish", "duplicate", "delete")
+MANAGERS: Final = frozenset({Role.CERTIFICATE_MANAGER, Role.CA_ADMINISTRATOR})
 PAGES: Final[dict[str, frozenset[Role]]] = {
     "/": access.EVERYBODY,
     "/dashboard/tiles/": access.ORDERS,
@@ -26,12 +35,71 @@ PAGES: Final[dict[str, frozenset[Role]]] = {
     "/people/1/": access.PEOPLE,
     "/people/add/": frozenset({Role.ADMINISTRATOR}),
     "/health/": access.HEALTH,
+    "/health/security/": access.AUDIT,
+    "/inventory/": access.ORDERS,
+    "/inventory/import/": frozenset({Role.REQUESTER, Role.OPERATOR, Role.ADMINISTRATOR}),
+    "/inventory/export/zip/": access.ORDERS,
+    "/inventory/bulk/revoke/": frozenset({Role.OPERATOR, Role.ADMINISTRATOR}),
+    "/renewal/": access.AUTOMATION,
+    "/renewal/dry-run/": access.AUTOMATION,
+    "/renewal/add/": frozenset({Role.ADMINISTRATOR}),
+    "/notifications/": access.AUTOMATION,
+    "/notifications/channels/": access.AUTOMATION,
+    "/notifications/history/": access.AUTOMATION,
+    "/notifications/add/": frozenset({Role.ADMINISTRATOR}),
+    "/notifications/channels/add/email/": frozenset({Role.ADMINISTRATOR}),
+    "/notifications/channels/add/webhook/": frozenset({Role.ADMINISTRATOR}),
     "/search/": access.EVERYBODY,
     "/account/": access.EVERYBODY,
     "/account/tokens/add/": access.EVERYBODY,
     "/menu/": access.EVERYBODY,
+    f"{CA}/pending/": access.QUEUES,
+    f"{CA}/pending/list/": access.QUEUES,
+    f"{CA}/issued/": access.QUEUES,
+    f"{CA}/revoked/": access.QUEUES,
+    f"{CA}/failed/": access.QUEUES,
+    f"{CA}/templates/": access.CA_SETTINGS,
+    f"{CA}/templates/-/import/": frozenset({Role.CA_ADMINISTRATOR}),
+    **{f"{CA}/templates/User/{tab}/": access.CA_SETTINGS for tab in TEMPLATE_TABS},
+    **{f"{CA}/templates/User/{act}/": frozenset({Role.CA_ADMINISTRATOR}) for act in TEMPLATE_ACTS},
+    f"{CA}/templates/User/export/": access.CA_SETTINGS,
+    **{f"{CA}/properties/{tab}/": access.CA_PROPERTIES for tab in PROPERTIES_TABS},
+    f"{CA}/requests/2/": access.QUEUES,
+    f"{CA}/requests/2/export/certificate/": access.QUEUES,
+    f"{CA}/requests/2/revoke/": MANAGERS,
+    f"{CA}/requests/2/deny/": MANAGERS,
+    f"{CA}/requests/2/attributes/edit/": MANAGERS,
+    f"{CA}/requests/2/extensions/add/": MANAGERS,
+    f"{CA}/pending/issue/?pick=2": MANAGERS,
+    f"{CA}/pending/deny/?pick=2": MANAGERS,
+    f"{CA}/issued/revoke/?pick=2": MANAGERS,
+    f"{CA}/revocation/": access.CA_SETTINGS,
+    f"{CA}/revocation/locations/": access.CA_SETTINGS,
+    f"{CA}/revocation/publish/": frozenset({Role.CA_ADMINISTRATOR}),
+    f"{CA}/revocation/responder/": access.CA_SETTINGS,
+    **{f"{CA}/revocation/responder/{act}/": frozenset({Role.CA_ADMINISTRATOR}) for act in RESPONDER_ACTS},
+    f"{CA}/revocation/publish-delta/": frozenset({Role.CA_ADMINISTRATOR}),
+    f"{CA}/enrollment/": access.CA_SETTINGS,
+    f"{CA}/enrollment/cep/": access.CA_SETTINGS,
+    f"{CA}/enrollment/ces/": access.CA_SETTINGS,
+    f"{CA}/directory/": access.CA_SETTINGS,
+    f"{CA}/directory/groups/": access.CA_SETTINGS,
+    f"{CA}/directory/service/": access.CA_SETTINGS,
+    "/events/": access.EVERYBODY,
+    "/events/bell/": access.EVERYBODY,
+    "/device-users/": access.AUTOMATION,
+    "/device-users/add/": frozenset({Role.ADMINISTRATOR}),
+    "/device-users/new/": frozenset({Role.ADMINISTRATOR}),
+    "/adcs/accounts/": access.AUTOMATION,
+    "/adcs/accounts/add/": frozenset({Role.ADMINISTRATOR}),
+    "/adcs/accounts/use-this-ca/": frozenset({Role.ADMINISTRATOR}),
+    "/first-run/template/": frozenset({Role.CA_ADMINISTRATOR}),
+    "/adcs/orders/": access.ORDERS,
+    "/adcs/orders/new/": ORDERING,
+    "/inventory/forms/": access.ORDERS,
+    "/inventory/forms/add/": ORDERING,
 }
-"""Pages of the frame that are asked for with GET."""
+"""Pages that are asked for with GET, and dialogs of acts."""
 
 LOCAL: Final = {
     Role.REQUESTER: "rita",

@@ -1,8 +1,8 @@
 """Bytes to `EnrollmentRequest`: which format, which attributes, proof of possession. [MS-WCCE] 3.2.1.4.2.1.4.
 
-PKCS#10 is read here; CMS, CMC and KEYGEN are recognised and refused by name. Nothing is decided about a request that
-is well formed: what it asks for, and by whom, is the policy's business. Attributes are kept, whether anybody honours
-them or not; none of them names the requester.
+PKCS#10 is read here, signed messages around one by `messages`; KEYGEN is recognised and refused by name. Nothing is
+decided about a request that is well formed: what it asks for, and by whom, is the policy's business. Attributes are
+kept, whether anybody honours them or not; none of them names the requester.
 """
 
 from __future__ import annotations
@@ -12,25 +12,20 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Final
 
-from certwright.adcs.errors import AdcsError, HResult
+from certwright.adcs.errors import HResult
 from certwright.adcs.request import MAX_ATTRIBUTES_LENGTH, RequestAttributes, RequestFlags
 from certwright.adcs.requester import Requester
-from certwright.ca.intake.request import EnrollmentRequest, RequestedTemplate
+from certwright.ca.intake.errors import ARCHIVING, MAX_REQUEST, VERIFYING, IntakeError, unreadable
+from certwright.ca.intake.messages import REQUESTER_NAME, Message, is_message, read_message
+from certwright.ca.intake.request import EnrollmentRequest, RequestedTemplate, StoredRequestFlag
 from certwright.directory.base import Principal
 from certwright.pki import der, oids
 from certwright.pki.armor import dearmor
-from certwright.pki.errors import DuplicateAttribute, EncodingError, SignatureError, TooLarge, WeakAlgorithm
+from certwright.pki.errors import EncodingError, SignatureError, WeakAlgorithm
 from certwright.pki.pkcs10 import Attribute, CertificationRequest
-
-MAX_REQUEST: Final = 65536
-"""Longest request in bytes, as it arrives."""
 
 MAX_FACT: Final = 1024
 """Longest single thing a client says of itself that is stored, in characters."""
-
-PARSING: Final = "Error Parsing Request"
-VERIFYING: Final = "Error Verifying Request Signature or Signing Certificate"
-ARCHIVING: Final = "Error Archiving Private Key"
 
 _OID: Final = re.compile(r"[012](\.[0-9]{1,10}){2,40}")
 _MAX_TEMPLATES: Final = 16
@@ -65,22 +60,6 @@ _TYPE_NAMES: Final = {
 }
 
 
-class IntakeError(AdcsError):
-    """A request that cannot be read or does not prove possession of its key: row 30, never a decision.
-
-    `disposition_message` begins with the words Windows has for the step that failed.
-    """
-
-    def __init__(self, message: str, status: HResult, step: str = PARSING) -> None:
-        super().__init__(message.replace('"', "'"), status)  # clients find the message between double quotes
-        self.status: HResult = status
-        self.step = step
-
-    @property
-    def disposition_message(self) -> str:
-        return f"{self.step}  {self.status.hex}, {self.message}"
-
-
 def read_request(
     raw: bytes,
     caller: Requester,
@@ -93,13 +72,16 @@ def read_request(
     Args:
         raw: DER, PEM or base64, as it arrived.
         caller: who is on the connection.
-        principal: the caller's directory account, None when the directory has none.
+        principal: the directory account that the certificate is for, the caller's unless an enrollment agent asks for
+            another; None when the directory has none.
         attributes: the attributes string that came with it.
         flags: dwFlags of the submission; its format bits must agree with `raw`.
 
     Raises:
         IntakeError: too long, malformed, of another format than it should be, or not signed by its own key.
     """
+    if is_message(raw):
+        return accept_message(read_message(raw, flags), raw, caller, principal, attributes)
     return accept_request(parse_request(raw, flags), raw, caller, principal, attributes)
 
 
@@ -116,7 +98,7 @@ def parse_request(raw: bytes, flags: RequestFlags) -> CertificationRequest:
         return CertificationRequest.parse(data)
     except EncodingError as error:
         _demand_pkcs10(data, flags)  # another format is called by its name
-        raise _unreadable(error) from error
+        raise unreadable(error) from error
 
 
 def accept_request(
@@ -132,13 +114,53 @@ def accept_request(
         IntakeError: not signed by its own key, or with attributes that no request may have.
     """
     _verify(parsed)
+    return _accepted(parsed, raw, caller, principal, attributes, parsed.name_value_pairs)
+
+
+def accept_message(
+    message: Message,
+    raw: bytes,
+    caller: Requester,
+    principal: Principal | None,
+    attributes: RequestAttributes,
+) -> EnrollmentRequest:
+    """What a signed message asks for; its signatures were verified when it was read.
+
+    Raises:
+        IntakeError: attributes that no request may have.
+    """
+    parsed = message.parsed
+    pairs = tuple(pair for pair in message.pairs if pair[0].lower() != REQUESTER_NAME) + parsed.name_value_pairs
+    request = _accepted(parsed, raw, caller, principal, attributes, pairs)
+    flags = StoredRequestFlag.NONE
+    if parsed.renewal_certificate is not None:
+        flags |= StoredRequestFlag.RENEWAL
+    if message.on_behalf_of:
+        flags |= StoredRequestFlag.ENROLL_ON_BEHALF_OF
+    return request._replace(
+        signatures=message.signatures,
+        renewal_of=parsed.renewal_certificate or b"",
+        on_behalf_of=message.on_behalf_of,
+        body_part=message.body_part,
+        flags=flags,
+    )
+
+
+def _accepted(
+    parsed: CertificationRequest,
+    raw: bytes,
+    caller: Requester,
+    principal: Principal | None,
+    attributes: RequestAttributes,
+    pairs: tuple[tuple[str, str], ...],
+) -> EnrollmentRequest:
     if parsed.has_attribute(oids.ARCHIVED_KEY):
         raise IntakeError(
             "a private key for archival stands in a PKCS#10; it belongs, encrypted, into a CMC request",
             HResult.CERTSRV_E_BAD_REQUEST_KEY_ARCHIVAL,
             ARCHIVING,
         )
-    merged = _merged(attributes, parsed.name_value_pairs) if parsed.name_value_pairs else attributes
+    merged = _merged(attributes, pairs) if pairs else attributes
     return EnrollmentRequest(
         der=parsed.der,
         raw=raw,
@@ -146,7 +168,7 @@ def accept_request(
         subject_principal=principal,
         subject=parsed.subject,
         public_key=parsed.public_key,
-        templates=_templates(attributes, parsed),
+        templates=_templates(attributes, pairs, parsed),
         extensions=parsed.extensions,
         alternative_names=parsed.alternative_names,
         attributes=merged,
@@ -162,7 +184,7 @@ def _decoded(raw: bytes) -> bytes:
     try:
         return dearmor(raw, MAX_REQUEST)
     except EncodingError as error:
-        raise _unreadable(error) from error
+        raise unreadable(error) from error
 
 
 def _demand_pkcs10(data: bytes, flags: RequestFlags) -> None:
@@ -183,12 +205,6 @@ def _demand_pkcs10(data: bytes, flags: RequestFlags) -> None:
         raise IntakeError(
             "KEYGEN requests (SPKAC) are not accepted: browsers no longer make them, and their signature is MD5;"
             " send a PKCS#10 request",
-            HResult.CRYPT_E_INVALID_MSG_TYPE,
-        )
-    if found is not RequestFlags.PKCS10:
-        raise IntakeError(
-            f"this CA does not accept {_TYPE_NAMES[found]} requests yet, so no renewals signed with the old"
-            " certificate and no enrollment on behalf of others; send a PKCS#10 request",
             HResult.CRYPT_E_INVALID_MSG_TYPE,
         )
     if flags & RequestFlags.RENEWAL_ON_BEHALF_OF:
@@ -225,7 +241,7 @@ def detect_format(data: bytes) -> RequestFlags:
             return RequestFlags.KEYGEN
         what = "this looks like a certificate" if inner.next_tag == 0xA0 else "this is no certificate request"
     except EncodingError as error:
-        raise _unreadable(error) from error
+        raise unreadable(error) from error
     raise IntakeError(f"{what}; send the PKCS#10 request that was made for the key", HResult.CRYPT_E_ASN1_BADTAG)
 
 
@@ -251,18 +267,7 @@ def _verify(parsed: CertificationRequest) -> None:
     except SignatureError as error:
         raise IntakeError(str(error), HResult.NTE_BAD_SIGNATURE, VERIFYING) from error
     except EncodingError as error:
-        raise _unreadable(error) from error
-
-
-def _unreadable(error: EncodingError) -> IntakeError:
-    match error:
-        case TooLarge():
-            status = HResult.CERTSRV_E_ENCODING_LENGTH
-        case DuplicateAttribute():
-            status = HResult.ERROR_INVALID_DATA
-        case _:
-            status = HResult.CRYPT_E_ASN1_BADTAG
-    return IntakeError(str(error), status)
+        raise unreadable(error) from error
 
 
 # -- attributes ------------------------------------------------------------------------------------------------------
@@ -298,7 +303,9 @@ def _lines(pairs: tuple[tuple[str, str], ...]) -> Iterator[tuple[str, str]]:
             yield name, " ".join(value.replace("\x00", " ").split())
 
 
-def _templates(attributes: RequestAttributes, parsed: CertificationRequest) -> tuple[RequestedTemplate, ...]:
+def _templates(
+    attributes: RequestAttributes, pairs: tuple[tuple[str, str], ...], parsed: CertificationRequest
+) -> tuple[RequestedTemplate, ...]:
     """Every place a template may be named in, each name once. [MS-WCCE] 3.2.2.6.2.1.4.1.
 
     Raises:
@@ -307,7 +314,7 @@ def _templates(attributes: RequestAttributes, parsed: CertificationRequest) -> t
     found: dict[str, RequestedTemplate] = {}
     for value in attributes.all("CertificateTemplate"):
         _add(found, value, "attributes")
-    for name, value in _lines(parsed.name_value_pairs):
+    for name, value in _lines(pairs):
         if name.lower() == "certificatetemplate":
             _add(found, value, "name-value pairs")
     if parsed.template_name:

@@ -12,6 +12,7 @@ from certwright.adcs.request import NO_ATTRIBUTES, RequestAttributes
 from certwright.adcs.requester import Requester
 from certwright.directory.base import Principal
 from certwright.pki import names
+from certwright.pki.certificate import CertificateView
 from certwright.pki.extensions import Extension
 from certwright.pki.general_names import GeneralName
 from certwright.pki.public_keys import PublicKeyInfo
@@ -44,6 +45,24 @@ RequestedExtension = Extension
 """An extension as the request has it; whether anybody honours it is the policy's decision."""
 
 
+class Standing(NamedTuple):
+    """What this CA's own table says of a certificate it issued, byte for byte the one that signed."""
+
+    template: str  # cn
+    template_oid: str
+    requester_sid: str
+    is_revoked: bool
+    requester: str = ""  # DOMAIN\name
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """A signature around the request that verified, by the holder of a certificate: the old one, or an agent's."""
+
+    certificate: CertificateView
+    standing: Standing | None = None  # None: this CA did not issue it, or nobody looked yet
+
+
 @dataclass(frozen=True, slots=True)
 class NameFacts:
     """Names as people read them and as the request table stores them."""
@@ -73,6 +92,19 @@ class EnrollmentRequest(NamedTuple):
     signature_algorithm: str = ""  # OID of the proof of possession
     flags: StoredRequestFlag = StoredRequestFlag.NONE
     client_facts: Mapping[str, str] = MappingProxyType({})
+    signatures: tuple[Signature, ...] = ()  # of a message around the request; never the new key's own
+    renewal_of: bytes = b""  # the old certificate that the request names, DER
+    on_behalf_of: str = ""  # the account an enrollment agent names
+    agent: Principal | None = None  # the caller's own account, where that is not the one the certificate is for
+    body_part: int = 1  # number of the request in its CMC message
+    by_old_key: bool = False  # nobody's logon but the key of the certificate to be renewed says who asks
+
+    @property
+    def renewed(self) -> Signature | None:
+        """The signature by the very certificate that is to be renewed. [MS-WCCE] 3.2.1.4.2.1.4.2.1."""
+        if not self.renewal_of:
+            return None
+        return next((each for each in self.signatures if each.certificate.der == self.renewal_of), None)
 
     def display_names(self) -> NameFacts:
         """The names that were asked for; what a certificate says is the policy's decision."""

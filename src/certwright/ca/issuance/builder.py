@@ -167,6 +167,10 @@ def _add_issuer_extensions(
         points = x509.CRLDistributionPoints([x509.DistributionPoint(full_name, None, None, None)])
         critical = is_critical(template, oids.CRL_DISTRIBUTION_POINTS)
         found[oids.CRL_DISTRIBUTION_POINTS] = (points, critical)
+    if revocation and issuer.urls.freshest:
+        full_name = [x509.UniformResourceIdentifier(url) for url in issuer.urls.freshest]
+        freshest = x509.FreshestCRL([x509.DistributionPoint(full_name, None, None, None)])
+        found[oids.FRESHEST_CRL] = (freshest, False)
     places = [(AuthorityInformationAccessOID.CA_ISSUERS, url) for url in issuer.urls.aia]
     if revocation:
         places += [(AuthorityInformationAccessOID.OCSP, url) for url in issuer.urls.ocsp]

@@ -185,6 +185,8 @@ def _issuer_extensions(template: CertificateTemplate | None, issuer: IssuingCert
     if revocation and urls.cdp:
         critical = is_critical(template, oids.CRL_DISTRIBUTION_POINTS)
         yield extension(oids.CRL_DISTRIBUTION_POINTS, crl_distribution_points(urls.cdp), critical)
+    if revocation and urls.freshest:  # never critical, RFC 5280 4.2.1.15
+        yield extension(oids.FRESHEST_CRL, crl_distribution_points(urls.freshest))
     ocsp = urls.ocsp if revocation else ()
     if urls.aia or ocsp:
         yield extension(oids.AUTHORITY_INFORMATION_ACCESS, authority_information_access(urls.aia, ocsp))

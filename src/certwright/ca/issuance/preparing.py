@@ -29,6 +29,7 @@ ALWAYS_OURS: Final = frozenset(
         oids.SUBJECT_KEY_IDENTIFIER,
         oids.AUTHORITY_KEY_IDENTIFIER,
         oids.CRL_DISTRIBUTION_POINTS,
+        oids.FRESHEST_CRL,
         oids.AUTHORITY_INFORMATION_ACCESS,
         oids.NTDS_CA_SECURITY,
     }

@@ -13,7 +13,8 @@ from certwright.adcs.template import CertificateTemplate
 from certwright.ca.intake.request import EnrollmentRequest, RequestedTemplate
 from certwright.ca.policy.base import SERVER_VERSION, CaFacts
 from certwright.ca.policy.case import Case, Refused, rule, shown
-from certwright.directory.base import Principal, PrincipalKind
+from certwright.ca.policy.signatures import key_based_renewal
+from certwright.directory.base import LogonFailure, Principal, PrincipalKind
 from certwright.pki import oids, weak_keys
 from certwright.pki.public_keys import KeyKind, PublicKeyInfo
 
@@ -128,8 +129,9 @@ def known_account(request: EnrollmentRequest) -> Principal:
     elif principal.kind is PrincipalKind.GROUP:
         reason = f"{shown(principal.account)} is a group; certificates are issued to users and computers."
     elif not principal.enabled:
-        reason = f"The account {shown(principal.account)} is disabled."
-    elif principal.sid != request.caller.sid:
+        why = principal.obstacle or LogonFailure.DISABLED
+        reason = f"The account {shown(principal.account)} is {why.value.removeprefix('account ')}."
+    elif principal.sid != request.caller.sid and not request.on_behalf_of:
         reason = f"{shown(request.caller.account)} may not ask for a certificate for {shown(principal.account)}."
     else:
         return principal
@@ -138,12 +140,24 @@ def known_account(request: EnrollmentRequest) -> Principal:
 
 @rule("The account may enroll for the template.")
 def enroll_right(case: Case) -> None:
-    """Refuse callers without the Enroll right on the template. [MS-WCCE] 3.2.2.6.2.1.4.3, [MS-CRTD] 2.5.1."""
-    if not case.requirements.security.may_enroll(case.principal.sids):
+    """Refuse callers without the Enroll right on the template. [MS-WCCE] 3.2.2.6.2.1.4.3, [MS-CRTD] 2.5.1.
+
+    It is not asked for where a template allows key-based renewal: 3.2.2.6.2.1.4.5.6, 0x10000. That the certificate
+    to be renewed is valid and this account's, `signatures.renewal` checks.
+    """
+    request = case.request
+    if key_based_renewal(case):
+        return
+    if not request.on_behalf_of:  # the account's own request: its groups of today
+        account, sids = case.principal.account, case.principal.sids
+    else:  # Per_Request.Caller_SID is the agent
+        agent = request.agent
+        account, sids = request.caller.account, agent.sids if agent is not None else frozenset()
+    if not case.requirements.security.may_enroll(sids):
         raise Refused(
             HResult.CERTSRV_E_TEMPLATE_DENIED,
             f"The permissions on the certificate template {case.requirements.template.cn} do not allow"
-            f" {shown(case.principal.account)} to enroll for this type of certificate.",
+            f" {shown(account)} to enroll for this type of certificate.",
         )
 
 
@@ -257,18 +271,6 @@ def _as_strong_as_rsa(bits: int) -> int:
 
 
 # -- what else the template asks for -------------------------------------------------------------------------------
-
-
-@rule("The template asks for no authorized signature.")
-def authorized_signatures(case: Case) -> None:
-    """Refuse when authorized signatures are wanted: a PKCS#10 has none. [MS-WCCE] 3.2.2.6.2.1.4.5.3."""
-    wanted = case.requirements.authorized_signatures
-    if wanted > 0:
-        raise Refused(
-            HResult.CERTSRV_E_SIGNATURE_POLICY_REQUIRED,
-            f"The certificate template {case.requirements.template.cn} requires {wanted} authorized"
-            f" signature{'s' if wanted > 1 else ''}; the request has none.",
-        )
 
 
 @rule("The template asks for no key archival.")

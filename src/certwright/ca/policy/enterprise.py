@@ -10,7 +10,7 @@ from certwright.adcs.errors import HResult
 from certwright.adcs.interfaces import Check
 from certwright.adcs.template import CertificateTemplate, OutsideRules
 from certwright.ca.intake.request import EnrollmentRequest
-from certwright.ca.policy import checks
+from certwright.ca.policy import checks, signatures
 from certwright.ca.policy.base import CaFacts, CertificateSpec, Deny, Issue, Pend, Verdict
 from certwright.ca.policy.case import Case, Refused, Rule
 from certwright.ca.policy.requirements import Requirements, RequirementsCache
@@ -28,7 +28,9 @@ ORDER: tuple[Rule, ...] = (
     checks.key_quality,
     checks.key_algorithm,
     checks.key_size,
-    checks.authorized_signatures,
+    signatures.renewal,
+    signatures.on_behalf_of,
+    signatures.authorized_signatures,
     checks.key_archival,
     checks.key_attestation,
     checks.ca_below,
@@ -129,17 +131,19 @@ def _approval(case: Case, names: CertifiedNames, spec: CertificateSpec) -> Verdi
     """
     requirements = case.requirements
     waiting: list[Check] = []
+    approved_before = bool(case.request.renewal_of) and signatures.previous_approval_counts(case)
     outside = _names_outside(case, names)
     if outside:
         if requirements.name_rules.outside is OutsideRules.DENY:
             raise Refused(HResult.CERTSRV_E_BAD_REQUESTSUBJECT, outside, "name_rules")
-        waiting.append(Check("name_rules", False, outside))
+        if not approved_before:  # of a certificate that names the same
+            waiting.append(Check("name_rules", False, outside))
     cn = requirements.template.cn
     if requirements.is_ca:
         waiting.append(Check("approval", False, f"{cn} makes a Certification Authority; a manager decides on each."))
     elif requirements.for_enrollment_agents:
         waiting.append(Check("approval", False, f"{cn} makes an enrollment agent; a manager decides on each."))
-    elif requirements.approval_required:
+    elif requirements.approval_required and not approved_before:
         waiting.append(Check("approval", False, f"The certificate template {cn} requires a manager's approval."))
     passed = _ISSUED if outside or not requirements.names.enrollee else _ISSUED_INSIDE
     if not waiting:

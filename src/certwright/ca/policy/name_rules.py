@@ -277,6 +277,37 @@ def domain_of(text: str) -> str | None:
     return None if found.startswith("*") else found
 
 
+# -- trying a name ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class TriedName:
+    """How a name would come out, read as one kind of alternative name."""
+
+    kind: str  # dns, ip, mail, upn
+    why_outside: str  # empty: inside
+
+
+def try_name(rules: NameRules, text: str, sids: frozenset[Sid]) -> tuple[TriedName, ...]:
+    """Whether somebody with these SIDs may name `text`, read as everything that it could be.
+
+    Raises:
+        ValueError: a rule cannot be read.
+    """
+    compiled = CompiledNameRules.of(rules)
+
+    def tried(kind: str, name: GeneralName) -> TriedName:
+        return TriedName(kind, compiled.why_outside(names.EMPTY, (name,), sids))
+
+    try:
+        return (tried("ip", IpAddress(ipaddress.ip_address(text))),)
+    except ValueError:
+        pass
+    if "@" in text:
+        return tried("mail", EmailAddress(text)), tried("upn", UserPrincipalName(text))
+    return (tried("dns", DnsName(text)),)
+
+
 # -- sentences -------------------------------------------------------------------------------------------------------
 
 

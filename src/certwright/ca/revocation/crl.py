@@ -1,15 +1,14 @@
-"""What a CRL says and when: one base CRL for each key of the CA. [MS-CSRA] 3.1.4.1.6, RFC 5280 5.
+"""What a CRL says and when: one base CRL, and one delta CRL, for each key of the CA. [MS-CSRA] 3.1.4.1.6, RFC 5280 5.
 
-Which certificates are on it is the database's answer (`CaDatabase.revoked`); their entries were encoded when they
-were revoked and are only put together here. A list of any length passes through in pieces. No delta CRLs yet; the
-rules of numbers and times leave room for them.
+Which certificates are on it is the database's answer (`CaDatabase.revoked`, `revoked_since`); their entries were
+encoded when they were revoked and are only put together here. A list of any length passes through in pieces.
 """
 
 from __future__ import annotations
 
 import io
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import IO, Final
@@ -34,16 +33,23 @@ class CrlTiming:
     next_publish: datetime
 
     @classmethod
-    def of(cls, now: datetime, configuration: CaConfiguration, not_before: datetime) -> CrlTiming:
+    def of(
+        cls, now: datetime, configuration: CaConfiguration, not_before: datetime, *, delta: bool = False
+    ) -> CrlTiming:
         """[MS-CSRA] 3.1.4.1.6: thisUpdate is dated back by the skew, but not before the CA's own certificate.
 
         nextUpdate = now + period + overlap + skew. An overlap nobody configured is a tenth of the period, at most
-        12 hours, at least one and a half skews, at most the period, and one skew more.
+        12 hours, at least one and a half skews, at most the period, and one skew more. Of a delta CRL it is its
+        period, at most 12 hours, at least one and a half skews, at most the period of a base CRL, and one skew more.
         """
         skew = configuration.clock_skew
-        next_publish = configuration.crl_period.after(now)
+        base_period = configuration.crl_period.after(now) - now
+        delta_period = configuration.delta_crl_period
+        next_publish = delta_period.after(now) if delta and delta_period is not None else now + base_period
         period = next_publish - now
-        if configuration.crl_overlap is None:
+        if delta:
+            overlap = min(max(min(period, MAX_AUTOMATIC_OVERLAP), 1.5 * skew), base_period) + skew
+        elif configuration.crl_overlap is None:
             overlap = min(max(min(period / 10, MAX_AUTOMATIC_OVERLAP), 1.5 * skew), period) + skew
         else:
             overlap = configuration.crl_overlap.length(next_publish)
@@ -66,8 +72,40 @@ def certificates_by_key(record: CaRecord, now: datetime) -> dict[int, CaCertific
     return {key_index: newest[key_index] for key_index in sorted(alive)}
 
 
-def make_crl(signer: CaSigner, entries: Iterable[RevokedEntry], number: int, timing: CrlTiming) -> CrlRecord:
-    """A base CRL, signed, and verified before anybody gets it.
+@dataclass(frozen=True, slots=True)
+class DeltaBase:
+    """What a delta CRL stands on: the base whose number it names, and since when it says what changed."""
+
+    number: int
+    since: datetime
+
+    @classmethod
+    def among(cls, bases: Sequence[CrlRecord], now: datetime) -> DeltaBase:
+        """Choose among the base CRLs of a key that have not ended, oldest first. [MS-CSRA] 3.1.4.1.6.
+
+        Clients have a base for certain once its overlap has passed: of those the newest counts; before there is one,
+        the oldest that is still good. The changes begin with the oldest, so that whoever holds any of them misses
+        none.
+        """
+        propagated = [base for base in bases if base.this_update + (base.next_update - base.next_publish) <= now]
+        chosen = max(propagated, key=lambda base: base.this_update) if propagated else bases[0]
+        return cls(chosen.number, min(base.this_update for base in bases))
+
+
+def make_crl(
+    signer: CaSigner,
+    entries: Iterable[RevokedEntry],
+    number: int,
+    timing: CrlTiming,
+    *,
+    base_number: int | None = None,
+    freshest: Sequence[str] = (),
+) -> CrlRecord:
+    """A CRL, signed, and verified before anybody gets it.
+
+    Args:
+        base_number: makes it a delta CRL of that base.
+        freshest: where the delta CRL lies, in a base.
 
     Raises:
         UnsoundCertificate: it does not verify.
@@ -90,7 +128,9 @@ def make_crl(signer: CaSigner, entries: Iterable[RevokedEntry], number: int, tim
                 number=number,
                 certificate_index=signer.certificate_index,
                 key_index=signer.key_index,
+                base_number=base_number,
                 next_publish=timing.next_publish,
+                freshest_crl=freshest,
             ),
             signer.crl_signer,
         )
@@ -103,7 +143,7 @@ def make_crl(signer: CaSigner, entries: Iterable[RevokedEntry], number: int, tim
         ) from error
     return CrlRecord(
         number=number,
-        min_base=0,
+        min_base=base_number or 0,
         key_index=signer.key_index,
         this_update=timing.this_update,
         next_update=timing.next_update,

@@ -8,18 +8,22 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
-from certwright.adcs.errors import AdcsError, ConfigurationError, HResult
+from certwright.adcs.errors import AdcsError, ConfigurationError, HResult, NotSupported
 from certwright.adcs.events import AuditEvent
+from certwright.adcs.interfaces import CrlKind
 from certwright.ca.configuration import CaConfiguration
-from certwright.ca.database import CaRecord, CrlRecord
-from certwright.ca.revocation.crl import CrlTiming, certificates_by_key, make_crl
+from certwright.ca.database import CaCertificateRecord, CaDatabase, CaRecord, CrlRecord
+from certwright.ca.issuance.signing import CaSigner
+from certwright.ca.revocation.crl import CrlTiming, DeltaBase, certificates_by_key, make_crl
 
 if TYPE_CHECKING:
     from certwright.ca.authority import Authority
@@ -113,12 +117,13 @@ class CrlPublisher:
 
     def is_due(self, authority: Authority, now: datetime) -> bool:
         """Must a CRL be made, or one that was made be put where it is missing?"""
-        return self._must_make(authority, now) or self._is_undelivered(authority, now)
+        return self._due(authority, now) is not None or self._is_undelivered(authority, now)
 
     def publish_due(self, authority: Authority, actor: str, now: datetime) -> bool:
         """The worker's step; True when there was something to do. Errors as `publish`."""
-        if self._must_make(authority, now):
-            self.publish(authority, actor)
+        due = self._due(authority, now)
+        if due is not None:
+            self.publish(authority, actor, due)
             return True
         if self._is_undelivered(authority, now):
             self.deliver(authority, actor)
@@ -126,46 +131,62 @@ class CrlPublisher:
         return False
 
     @staticmethod
-    def _latest(authority: Authority, now: datetime) -> list[CrlRecord | None]:
+    def _latest(authority: Authority, now: datetime, *, delta: bool = False) -> list[CrlRecord | None]:
         record = authority.database.ca()
-        return [authority.database.latest_crl(key_index) for key_index in certificates_by_key(record, now)]
+        return [
+            authority.database.latest_crl(key_index, delta=delta) for key_index in certificates_by_key(record, now)
+        ]
 
-    def _must_make(self, authority: Authority, now: datetime) -> bool:
-        return any(crl is None or crl.next_publish <= now for crl in self._latest(authority, now))
+    def _due(self, authority: Authority, now: datetime) -> CrlKind | None:
+        """What has to be made now: a base and its delta, a delta alone, or nothing."""
+        if any(crl is None or crl.next_publish <= now for crl in self._latest(authority, now)):
+            return CrlKind.BASE_AND_DELTA
+        deltas = self._latest(authority, now, delta=True)
+        if CaConfiguration.load(authority.database.ca().settings).delta_crl_period is None:
+            abandoned = any(crl is not None and _misses_its_shadow(crl, now) for crl in deltas)
+            return CrlKind.BASE_AND_DELTA if abandoned else None
+        return CrlKind.DELTA if any(crl is None or crl.next_publish <= now for crl in deltas) else None
 
     def _is_undelivered(self, authority: Authority, now: datetime) -> bool:
-        return any(crl is not None and crl.published_when is None for crl in self._latest(authority, now))
+        made = (*self._latest(authority, now), *self._latest(authority, now, delta=True))
+        return any(crl is not None and crl.published_when is None for crl in made)
 
     # -- making
 
-    def publish(self, authority: Authority, actor: str) -> tuple[CrlRecord, ...]:
-        """Make a new base CRL for every key of the CA, all with the same number, and deliver them.
+    def publish(
+        self, authority: Authority, actor: str, kind: CrlKind = CrlKind.BASE_AND_DELTA
+    ) -> tuple[CrlRecord, ...]:
+        """Make new CRLs for every key of the CA, all with the same number, and deliver them.
 
-        The CA's row is locked to take the number and to store the lists, not while they are made.
+        A base takes its delta with it where the CA makes them. A key that has no base gets one in any case. The CA's
+        row is locked to take the number and to store the lists, not while they are made: the number is used up
+        whatever happens then, so that no two lists ever have the same one.
 
         Raises:
             CaUnreachable: one of the CA's keys is offline; nothing was changed.
             ConfigurationError: the CA's `dns-name` is not set; nothing was changed.
+            NotSupported: a delta alone is asked for, and the CA makes none.
             PublicationFailed: the CRLs are made, but a target did not take them.
         """
         now = authority.clock()
         record = authority.generations.current().record
         configuration = _configuration(record)
+        if kind is CrlKind.DELTA and configuration.delta_crl_period is None:
+            raise NotSupported(
+                f"{authority.name} makes no delta CRLs; certwright ca set delta-crl-period='1 days' switches them on"
+            )
         signers = [
             (certificate, authority.generations.signer_for(record, certificate))
             for certificate in certificates_by_key(record, now).values()
         ]
         with authority.transaction() as transaction:
             number = transaction.next_crl_number()
-            authority.audit(transaction, AuditEvent.CRL_PUBLICATION_REQUESTED, now, actor, number=number, kind="base")
+            asked = "delta" if kind is CrlKind.DELTA else "base"
+            authority.audit(transaction, AuditEvent.CRL_PUBLICATION_REQUESTED, now, actor, number=number, kind=asked)
         made = tuple(
-            make_crl(
-                signer,
-                authority.database.revoked(key_index=certificate.key_index, now=now),
-                number,
-                CrlTiming.of(now, configuration, certificate.not_before),
-            )
+            crl
             for certificate, signer in signers
+            for crl in _make(authority.database, configuration, certificate, signer, number, kind, now)
         )
         with authority.transaction() as transaction:
             for crl in made:
@@ -177,7 +198,9 @@ class CrlPublisher:
     # -- delivering
 
     def deliver(self, authority: Authority, actor: str) -> None:
-        """Bring the newest CRL of every key, and every certificate of the CA, to every target; all are tried.
+        """Bring the newest CRLs of every key, and every certificate of the CA, to every target; all are tried.
+
+        Where a base does not arrive its delta is held back: it would be of a base that nobody has.
 
         Raises:
             PublicationFailed: a target did not take something; a CRL's row says so too.
@@ -187,11 +210,17 @@ class CrlPublisher:
         configuration = _configuration(record)
         failures: list[str] = []
         for certificate in record.certificates:
-            name = configuration.url_variables(record, certificate).certificate_file
-            failures += self._put(name, certificate.der)
+            variables = configuration.url_variables(record, certificate)
+            failures += self._put(variables.certificate_file, certificate.der)
+            for (signer, holder), cross in zip(_cross_pairs(certificate.index), certificate.crosses, strict=False):
+                failures += self._put(variables.cross_file(signer, holder), cross)
         for key_index, certificate in certificates_by_key(record, now).items():
-            name = configuration.url_variables(record, certificate).crl_file
-            failures += self._deliver_crl(authority, actor, now, key_index, name)
+            variables = configuration.url_variables(record, certificate)
+            refused = self._deliver_crl(authority, actor, now, key_index, variables.crl_file)
+            if not refused:
+                name = replace(variables, delta=True).crl_file
+                refused = self._deliver_crl(authority, actor, now, key_index, name, delta=True)
+            failures += refused
         authority.notify_exits()
         if failures:
             raise PublicationFailed(
@@ -199,24 +228,25 @@ class CrlPublisher:
             )
 
     def _deliver_crl(
-        self, authority: Authority, actor: str, now: datetime, key_index: int, name: str
+        self, authority: Authority, actor: str, now: datetime, key_index: int, name: str, *, delta: bool = False
     ) -> Sequence[str]:
         delivered: CrlRecord | None = None
         failures: Sequence[str] = ()
         # Another process may publish a newer list meanwhile: whoever writes last must have written the newest.
-        while (crl := authority.database.latest_crl(key_index)) is not None and (
+        while (crl := authority.database.latest_crl(key_index, delta=delta)) is not None and (
             delivered is None or crl.number > delivered.number
         ):
             failures = self._put(name, crl.der)
             delivered = crl
         if delivered is None:
             return ()
+        mark = partial(authority.database.mark_crl_published, delivered.number, key_index, delta=delta)
         if failures:
             error = "; ".join(failures)
-            authority.database.mark_crl_published(delivered.number, key_index, when=None, error=error)
+            mark(when=None, error=error)
             log.error("crl_not_published", ca=authority.name, number=delivered.number, file=name, error=error)
         elif delivered.published_when is None:
-            authority.database.mark_crl_published(delivered.number, key_index, when=now, error="")
+            mark(when=now, error="")
             self._audit_published(authority, actor, now, delivered, name)
         return failures
 
@@ -239,11 +269,58 @@ class CrlPublisher:
                 actor,
                 number=crl.number,
                 key_index=crl.key_index,
+                kind="delta" if crl.min_base else "base",
                 entries=crl.entry_count,
                 next_publish=crl.next_publish.isoformat(),
                 file=name,
             )
         log.info("crl_published", ca=authority.name, number=crl.number, file=name, entries=crl.entry_count)
+
+
+def _make(
+    database: CaDatabase,
+    configuration: CaConfiguration,
+    certificate: CaCertificateRecord,
+    signer: CaSigner,
+    number: int,
+    kind: CrlKind,
+    now: datetime,
+) -> Iterator[CrlRecord]:
+    """The CRLs of one key in one run."""
+    key_index, not_before = certificate.key_index, certificate.not_before
+    bases = list(database.unexpired_bases(key_index, now))
+    if kind & CrlKind.BASE or not bases:
+        base = make_crl(
+            signer,
+            database.revoked(key_index=key_index, now=now),
+            number,
+            CrlTiming.of(now, configuration, not_before),
+            freshest=signer.issuing_certificate.urls.freshest,
+        )
+        bases.append(base)
+        yield base
+    timing = CrlTiming.of(now, configuration, not_before, delta=True)
+    if configuration.delta_crl_period is not None:
+        on = DeltaBase.among(bases, now)
+        changes = database.revoked_since(on.since, key_index=key_index, now=now)
+        yield make_crl(signer, changes, number, timing, base_number=on.number)
+        return
+    last = database.latest_crl(key_index, delta=True)
+    if last is not None and _misses_its_shadow(last, now):
+        yield make_crl(signer, (), number, timing, base_number=number)
+
+
+def _misses_its_shadow(delta: CrlRecord, now: datetime) -> bool:
+    """Delta CRLs were switched off, and clients may still hold this one.
+
+    A last one, empty and of the newest base, makes them fetch that base. [MS-CSRA] 3.1.4.1.6, CPF_SHADOW.
+    """
+    return delta.next_update > now and not (delta.min_base == delta.number and not delta.entry_count)
+
+
+def _cross_pairs(index: int) -> Sequence[tuple[int, int]]:
+    """(signer, holder) of a certificate's cross certificates, in the order in which they are kept."""
+    return ((index - 1, index), (index, index - 1))
 
 
 def _configuration(record: CaRecord) -> CaConfiguration:

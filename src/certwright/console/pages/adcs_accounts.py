@@ -2,28 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
 from django import forms
 from django.http import HttpResponse
+from django.shortcuts import render
 from django.urls import path
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy as lazy
 
 from certwright.adcs.errors import AdcsError
+from certwright.connectors.http import CONNECT_TIMEOUT
 from certwright.connectors.probing import Outcome, ProbeStep
 from certwright.connectors.probing import Step as ProbedStep
-from certwright.connectors.service import AuthScheme
+from certwright.connectors.service import AuthScheme, ServiceAddress
+from certwright.connectors.trust import ServerCertificate, look_at
 from certwright.console import access, answers
 from certwright.console.access import PageRequest, Role, Viewer, page
 from certwright.console.dashboard import Step
 from certwright.console.listing import Column, Filter, Listing, in_memory
+from certwright.console.menu import Badge
+from certwright.console.pages.events import Event
 from certwright.console.rooms import rooms
+from certwright.console.states import STATES
+from certwright.console.templatetags.cw import copy, cw_time
 from certwright.manager.values import Service, ServiceFields, ServiceKind, TrustKind
 
 _HERE: Final = "/adcs/accounts/"
-_FORM: Final = "console/adcs_accounts/form_page.html"
+_FORM: Final = "console/adcs_accounts/form.html"
 MAX_PINNED: Final = 512 * 1024
 
 AUTH_WORDS: Final = {
@@ -38,7 +46,17 @@ KIND_WORDS: Final = {
 TRUST_WORDS: Final = {
     TrustKind.SYSTEM: lazy("System store"),
     TrustKind.PINNED: lazy("Pinned CA file"),
-    TrustKind.FINGERPRINT: lazy("Accepted fingerprint"),
+    TrustKind.FINGERPRINT: lazy("Fingerprint, shown and accepted"),
+}
+STEP_WORDS: Final = {
+    ProbedStep.DNS: lazy("Name"),
+    ProbedStep.TCP: lazy("Connection"),
+    ProbedStep.TLS: lazy("TLS trust"),
+    ProbedStep.AUTHENTICATION: lazy("Logon"),
+    ProbedStep.CHANNEL_BINDING: lazy("Channel binding"),
+    ProbedStep.PAGE: lazy("Pages"),
+    ProbedStep.CA_NAME: lazy("CA"),
+    ProbedStep.TEMPLATES: lazy("Templates"),
 }
 _FINDINGS: Final = {Outcome.OK: "pass", Outcome.FAILED: "stop", Outcome.SKIPPED: "info"}
 
@@ -125,11 +143,14 @@ def _service(request: PageRequest, service_id: int, steps: list[dict[str, Any]] 
             (_("Auth Method"), AUTH_WORDS[service.auth_method]),
             (_("Trust"), TRUST_WORDS[service.trust]),
             (_("CA"), service.ca_name or service.ca),
-            (_("Approved by itself"), ", ".join(service.approve_templates)),
+            *([(_("Approved by itself"), ", ".join(service.approve_templates))] if service.approve_templates else []),
+            (_("Last contact"), cw_time(service.last_contact)),
+            (_("CA expires"), cw_time(service.ca_not_after, "date")),
         ],
         "templates": services.templates(service_id),
         "chain": [CertificateView.parse(der) for der in reversed(services.chain(service_id))],
         "steps": steps or [],
+        "service_id": service_id,
         "may_change": request.viewer.may(Role.ADMINISTRATOR),
     }
     return answers.answer(request, "console/adcs_accounts/service.html", context)
@@ -156,12 +177,17 @@ class ServiceForm(forms.Form):
     trust = forms.ChoiceField(
         label=lazy("TLS trust"),
         choices=[(each.value, words) for each, words in TRUST_WORDS.items()],
-        help_text=lazy("A fingerprint is shown by Test, and accepted there."),
+        help_text=lazy("Whom to believe that it is this server. It is always verified."),
     )
     ca_file = forms.FileField(
         label=lazy("CA file (PEM)"), required=False, help_text=lazy("Only its certificates are trusted.")
     )
-    fingerprint = forms.CharField(label=lazy("Fingerprint (SHA-256)"), required=False, max_length=128)
+    fingerprint = forms.CharField(
+        label=lazy("Fingerprint (SHA-256)"),
+        required=False,
+        max_length=128,
+        help_text=lazy("Leave it empty to be shown the server's certificate before it is trusted."),
+    )
     ca = forms.CharField(
         label=lazy("CA of this installation"),
         required=False,
@@ -178,10 +204,7 @@ class ServiceForm(forms.Form):
     def __init__(self, *args: Any, pinned: str = "", **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._pinned = pinned
-        users = rooms().manager.device_users.list()
-        self.fields["device_user"].choices = [  # type: ignore[attr-defined]
-            (user.id, f"{user.name} ({user.username})") for user in users
-        ]
+        self.fields["device_user"].choices = device_user_choices()  # type: ignore[attr-defined]
 
     def clean(self) -> dict[str, Any]:
         data: dict[str, Any] = super().clean() or {}
@@ -191,6 +214,12 @@ class ServiceForm(forms.Form):
         elif data.get("trust") == TrustKind.PINNED and not file and not self._pinned:
             self.add_error("ca_file", _("Choose the file with the CA certificates to trust."))
         return data
+
+    @property
+    def with_system_trust(self) -> ServiceFields:
+        """As `values`, where no fingerprint is known yet."""
+        self.cleaned_data["trust"] = TrustKind.SYSTEM.value
+        return self.values
 
     @property
     def values(self) -> ServiceFields:
@@ -217,21 +246,56 @@ class ServiceForm(forms.Form):
         )
 
 
+def device_user_choices() -> list[tuple[int, str]]:
+    return [(user.id, f"{user.name} ({user.username})") for user in rooms().manager.device_users.list()]
+
+
 @page({Role.ADMINISTRATOR}, methods=("GET", "POST"))
 def add(request: PageRequest) -> HttpResponse:
     """Add New ADCS Service; it is read at once, and what goes wrong there is shown beside it."""
-    services = rooms().manager.services
-    initial = {"domain": rooms().directory.domain.dns_name, "hostname": rooms().hostname}
-    form = ServiceForm(request.POST, request.FILES) if request.method == "POST" else ServiceForm(initial=initial)
+    form = ServiceForm(request.POST, request.FILES) if request.method == "POST" else ServiceForm()
+    seen: ServerCertificate | None = None
     if form.is_bound and form.is_valid():
         try:
-            service = services.add(form.values, actor=request.viewer.account)
+            seen = _to_be_accepted(form)
+            if seen is None:
+                service = rooms().manager.services.add(form.values, actor=request.viewer.account)
+                return _refreshed(request, service.id)
         except AdcsError as error:
             form.add_error(None, error.message)
-        else:
-            return _refreshed(request, service.id)
-    text = "" if rooms().manager.device_users.list() else _("There is no device user yet; add one first.")
-    return _shown(request, form, _("Add New ADCS Service"), _("Add service"), _HERE, text)
+    return _shown(request, form, _("Add New ADCS Service"), _("Add service"), _HERE, seen)
+
+
+def _to_be_accepted(form: ServiceForm) -> ServerCertificate | None:
+    """The certificate of a server that is to be trusted by a fingerprint nobody has seen yet.
+
+    Raises:
+        CaUnreachable: it shows none.
+    """
+    data = form.cleaned_data
+    if data["kind"] != ServiceKind.CERTSRV or data["trust"] != TrustKind.FINGERPRINT or data["fingerprint"].strip():
+        return None
+    return look_at(ServiceAddress(data["hostname"].strip(), data["port"]), CONNECT_TIMEOUT)
+
+
+@page({Role.ADMINISTRATOR}, methods=("POST",))
+def try_out(request: PageRequest) -> HttpResponse:
+    """Test a service before it is added: what the form says, step by step."""
+    form = ServiceForm(request.POST, request.FILES)
+    steps: list[dict[str, Any]] = []
+    problem = ""
+    if form.is_valid():
+        data = form.cleaned_data
+        values = form.values if data["trust"] != TrustKind.FINGERPRINT or data["fingerprint"] else None
+        try:
+            if values is None:  # no fingerprint yet: Test shows it, as it shows one that is not trusted
+                values = replace(form.with_system_trust, trust=TrustKind.SYSTEM)
+            steps = _steps(rooms().manager.services.test_fields(values))
+        except AdcsError as error:
+            problem = error.message
+    else:
+        problem = " ".join(str(error) for errors in form.errors.values() for error in errors)
+    return render(request, "console/adcs_accounts/steps.html", {"steps": steps, "problem": problem})
 
 
 @page({Role.ADMINISTRATOR}, methods=("GET", "POST"))
@@ -268,7 +332,12 @@ def edit(request: PageRequest, service_id: int) -> HttpResponse:
 
 
 def _shown(
-    request: PageRequest, form: forms.Form, title: str, submit: str, back: str, text: str = ""
+    request: PageRequest,
+    form: forms.Form,
+    title: str,
+    submit: str,
+    back: str,
+    seen: ServerCertificate | None = None,
 ) -> HttpResponse:
     context = {
         "title": title,
@@ -276,9 +345,21 @@ def _shown(
         "form": form,
         "submit": submit,
         "back": back,
-        "text": text,
+        "seen": seen,
+        "seen_facts": _seen(seen) if seen is not None else [],
+        "is_new": back == _HERE,
     }
     return answers.answer(request, _FORM, context, status=422 if form.errors else 200)
+
+
+def _seen(certificate: ServerCertificate) -> list[tuple[Any, Any]]:
+    return [
+        (_("Subject"), certificate.subject),
+        (_("SAN"), ", ".join(certificate.names)),
+        (_("Issuer"), certificate.issuer),
+        (_("Not After"), f"{certificate.not_after:%Y-%m-%d}"),
+        (_("Fingerprint (SHA-256)"), copy(certificate.sha256, _("fingerprint"), "hex")),
+    ]
 
 
 @page({Role.ADMINISTRATOR}, methods=("POST",))
@@ -289,25 +370,42 @@ def refresh(request: PageRequest, service_id: int) -> HttpResponse:
 
 def _refreshed(request: PageRequest, service_id: int) -> HttpResponse:
     """What a refresh found, or in words what was in its way; the page shows the service either way."""
-    services = rooms().manager.services
+    return answers.done(request, f"{_HERE}{service_id}/", read_anew(request, service_id))
+
+
+def read_anew(request: PageRequest, service_id: int) -> str:
+    """Refresh a service; what came out, in words."""
     try:
-        text = str(services.refresh(service_id, actor=request.viewer.account))
+        return str(rooms().manager.services.refresh(service_id, actor=request.viewer.account))
     except AdcsError as error:
-        text = error.message
-    return answers.done(request, f"{_HERE}{service_id}/", text)
+        return error.message
 
 
 @page({Role.ADMINISTRATOR}, methods=("POST",))
 def test(request: PageRequest, service_id: int) -> HttpResponse:
     """Every step on the way, to the first that fails."""
-    found = rooms().manager.services.test(service_id)
-    return _service(request, service_id, [_step(step) for step in found])
+    steps = _steps(rooms().manager.services.test(service_id))
+    if request.htmx:
+        context = {"steps": steps, "service_id": service_id}
+        return render(request, "console/adcs_accounts/steps.html", context)
+    return _service(request, service_id, steps)
+
+
+def _steps(found: Sequence[ProbeStep]) -> list[dict[str, Any]]:
+    """Each step that was taken; those behind the first failure in one line."""
+    failed = any(step.outcome is Outcome.FAILED for step in found)
+    left_out = [step for step in found if failed and step.outcome is Outcome.SKIPPED]
+    steps = [_step(step) for step in found if step not in left_out]
+    if left_out:
+        words = ", ".join(str(STEP_WORDS[step.step]) for step in left_out)
+        steps.append({"kind": "info", "sentence": _("Not tried: %(steps)s") % {"steps": words}})
+    return steps
 
 
 def _step(step: ProbeStep) -> dict[str, Any]:
     return {
         "kind": _FINDINGS[step.outcome],
-        "sentence": step.sentence,
+        "sentence": f"{STEP_WORDS[step.step]}: {step.sentence}",
         "fix": step.fix,
         "fingerprint": step.seen.sha256 if step.seen is not None else "",
         "acceptable": step.step is ProbedStep.TLS and step.outcome is Outcome.FAILED,
@@ -384,14 +482,33 @@ def _first_service(viewer: Viewer) -> Step | None:
         done=bool(rooms().manager.services.list()),
         act=_("Add New ADCS Service") if has_user else _("Add device user"),
         href=f"{_HERE}add/" if has_user else "/device-users/add/",
+        second=(_("Use this CA"), f"{_HERE}use-this-ca/"),
     )
 
 
+def _events(viewer: Viewer) -> Iterable[Event]:
+    """Services that do not answer."""
+    if not viewer.is_any(access.AUTOMATION):
+        return
+    for service in rooms().manager.services.list():
+        if service.last_error and service.last_error_when is not None:
+            href = f"{_HERE}{service.id}/"
+            yield Event(service.last_error_when, STATES["down"], service.label, service.last_error, href)
+
+
+def _badge(viewer: Viewer) -> Badge:
+    down = sum(bool(service.last_error) for service in rooms().manager.services.list())
+    return Badge(down, "red", _("not answering"))
+
+
+badges = {_HERE: _badge}
+recent_events = [_events]
 first_run_steps = {3: _first_service}
 
 urls = [
     path("adcs/accounts/", accounts),
     path("adcs/accounts/add/", add),
+    path("adcs/accounts/test/", try_out),
     path("adcs/accounts/<int:service_id>/", show),
     path("adcs/accounts/<int:service_id>/edit/", edit),
     path("adcs/accounts/<int:service_id>/refresh/", refresh),

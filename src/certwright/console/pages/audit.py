@@ -13,7 +13,7 @@ from django.utils.translation import gettext_lazy as lazy
 
 from certwright.adcs.events import AuditEvent
 from certwright.audit.trail import AuditRecord
-from certwright.console import access, exports
+from certwright.console import access, borrowed, exports
 from certwright.console.access import PageRequest, Role, Viewer, page
 from certwright.console.answers import answer
 from certwright.console.listing import Column, Filter, Listing
@@ -25,6 +25,7 @@ COLUMNS: Final = (
     Column("event", lazy("Event"), css="cw-lead", sortable=False),
     Column("actor", lazy("Account"), css="cw-tight", sortable=False),
     Column("object", lazy("Object"), css="cw-why", sortable=False),
+    Column("outcome", lazy("Outcome"), css="cw-tight cw-mark-s", sortable=False),
     Column("chain", lazy("CA"), css="cw-tight cw-hide-s", sortable=False),
     Column("sequence", lazy("Sequence"), css="cw-tight cw-num", sortable=False, off=True),
     Column("hash", lazy("Hash"), css="cw-mono cw-tight", sortable=False, off=True),
@@ -34,6 +35,15 @@ MAX_SEARCHED: Final = 5000
 INSTALLATION: Final = "-"
 """What stands for the chain of the installation itself in a query."""
 
+_REFUSALS: Final = frozenset(
+    {
+        AuditEvent.REQUEST_DENIED,
+        AuditEvent.REQUEST_DENIED_BY_MANAGER,
+        AuditEvent.REQUEST_FAILED,
+        AuditEvent.CONSOLE_SIGN_IN_REFUSED,
+    }
+)
+"""Events that tell of something that did not come about; of all others, what their name says was done."""
 _SINCE: Final = {"1": timedelta(days=1), "7": timedelta(days=7), "30": timedelta(days=30)}
 _last: dict[str, object] = {}  # what the last verification found, in this process
 
@@ -62,10 +72,7 @@ def words(name: str) -> str:
     """`CERTIFICATE_ISSUED` as people read it; the event's own number stands beside it."""
     if name in _OWN_WORDS:
         return str(_OWN_WORDS[name])
-    text = name.replace("_", " ").lower()
-    for short in ("ca ", "crl ", "api "):
-        text = text.replace(short, short.upper())
-    return text[:1].upper() + text[1:]
+    return _(borrowed.event_name(name))
 
 
 @page(access.AUDIT)
@@ -179,6 +186,7 @@ def _row(record: AuditRecord) -> dict[str, object]:
     return {
         "record": record,
         "words": words(record.name),
+        "refused": record.event in _REFUSALS,
         "object": first or (_("request %(id)s") % {"id": request_id} if request_id else ""),
         "request_id": request_id if isinstance(request_id, int) else None,
         "details": "; ".join(f"{key.replace('_', ' ')}: {value}" for key, value in details.items()),

@@ -1,27 +1,29 @@
-"""One request of a CA, whatever became of it; and what certificate managers do with it."""
+"""One request of a CA, whatever became of it: what was asked, what would be issued, and how it went."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import json
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, Final
 
-from django import forms
 from django.http import Http404, HttpResponse
 from django.urls import path
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy as lazy
 
-from certwright.adcs.errors import AdcsError, BadRequestState
-from certwright.adcs.interfaces import CertAdmin, CrlKind, Preview, Sort, Table
-from certwright.adcs.request import Disposition
+from certwright.adcs.errors import AdcsError
+from certwright.adcs.interfaces import CertAdmin, Check, Comparison, Preview, PreviewField, Restriction, Table
 from certwright.adcs.roles import RevocationReason
-from certwright.console import access, answers
+from certwright.console import access, answers, borrowed
 from certwright.console.access import PageRequest, Role, page
 from certwright.console.authority import administer, ca_of, download, may_configure, may_manage
+from certwright.console.pages.audit import words as event_words
 from certwright.console.rooms import CaStanding, rooms
 from certwright.pki import armor
 from certwright.pki.errors import EncodingError
-from certwright.pki.explain import explain_certificate, explain_request
+from certwright.pki.explain import explain_certificate, explain_extension, explain_request
+from certwright.pki.extensions import Extension
 
 TABS: Final = (
     ("", lazy("Requested / would be issued")),
@@ -30,18 +32,23 @@ TABS: Final = (
     ("extensions", lazy("Extensions")),
     ("history", lazy("History")),
 )
-REASONS: Final = (
-    (RevocationReason.UNSPECIFIED, lazy("Unspecified")),
-    (RevocationReason.KEY_COMPROMISE, lazy("Key Compromise")),
-    (RevocationReason.CA_COMPROMISE, lazy("CA Compromise")),
-    (RevocationReason.AFFILIATION_CHANGED, lazy("Change of Affiliation")),
-    (RevocationReason.SUPERSEDED, lazy("Superseded")),
-    (RevocationReason.CESSATION_OF_OPERATION, lazy("Cease of Operation")),
-    (RevocationReason.CERTIFICATE_HOLD, lazy("Certificate Hold")),
-)
-_MANAGERS: Final = {Role.CERTIFICATE_MANAGER, Role.CA_ADMINISTRATOR}
+MANAGERS: Final = {Role.CERTIFICATE_MANAGER, Role.CA_ADMINISTRATOR}
+UNFOLDED: Final = 10
+"""With more rows than this, those that are issued as asked are folded away."""
+COUNTED: Final = 1000
 _APPROVED: Final = "Approved: "
 """How a check begins that only an approval passes."""
+_NAME_RULES: Final = "name_rules"
+_OWN_REQUESTS: Final = "approve-own-requests"
+"""The CA's setting, where it has one, by which managers are kept from their own requests."""
+_BY: Final = {
+    "as asked": lazy("as asked"),
+    "template": lazy("template"),
+    "directory": lazy("directory"),
+    "CA": lazy("CA"),
+    "replaced": lazy("replaced"),
+    "removed": lazy("removed"),
+}
 
 
 def base(ca: CaStanding, number: int) -> str:
@@ -50,11 +57,16 @@ def base(ca: CaStanding, number: int) -> str:
 
 @page(access.QUEUES)
 def show(request: PageRequest, ca: str, number: int, tab: str = "") -> HttpResponse:
-    """One request."""
-    return answers.answer(request, "console/ca/request.html", picture_of(request, ca_of(request, ca), number, tab))
+    """One request: a page, or the half of the queue's page that shows it."""
+    in_queue = request.htmx and "queue" in request.GET
+    context = picture_of(request, ca_of(request, ca), number, tab, in_queue=bool(in_queue))
+    context["heading"] = context["title"]
+    return answers.answer(request, "console/ca/request.html", context, rows="console/ca/detail.html")
 
 
-def picture_of(request: PageRequest, ca: CaStanding, number: int, tab: str = "") -> dict[str, Any]:
+def picture_of(
+    request: PageRequest, ca: CaStanding, number: int, tab: str = "", *, in_queue: bool = False
+) -> dict[str, Any]:
     """Everything that the page and the queue's right half show of one request.
 
     Raises:
@@ -68,9 +80,21 @@ def picture_of(request: PageRequest, ca: CaStanding, number: int, tab: str = "")
     on_hold = certificate is not None and certificate.revoked_reason is RevocationReason.CERTIFICATE_HOLD
     preview, why_not = _preview(admin, number) if word in ("pending", "denied") else (None, "")
     manages, configures = may_manage(request, ca), may_configure(request, ca)
-    extensions, attributes = _contents(stored, tab)
+    extensions = _contents(stored)
+    attributes = _attributes(record.attributes)
+    set_by_officer: Sequence[tuple[str, bool, bytes]] = stored["extensions"]  # type: ignore[assignment]
+    history = _history(ca, number)
     checks = list(preview.checks) if preview else []
-    approvals = [check.message.removeprefix(_APPROVED) for check in checks if check.message.startswith(_APPROVED)]
+    approvals = approvals_of(checks)
+    broken = _names_in(check.message for check in checks if _needs_decision(check) and check.rule == _NAME_RULES)
+    rows = [_diff(field, broken) for field in preview.fields] if preview else []
+    counts = {
+        "checks": len(checks),
+        "attributes": len(attributes) + len(record.client_facts),
+        "extensions": len(set_by_officer),
+        "history": len(history),
+    }
+    own = request.viewer.account.casefold() in (record.requester_name.casefold(), record.caller_name.casefold())
     return {
         "title": record.common_name or record.subject or _("Request %(id)s") % {"id": number},
         "crumbs": [(ca.name, ""), _queue_of(ca, word)],
@@ -82,35 +106,44 @@ def picture_of(request: PageRequest, ca: CaStanding, number: int, tab: str = "")
         "on_hold": on_hold,
         "is_pending": word == "pending",
         "preview": preview,
+        "shown": json.dumps([[field.name, field.issued] for field in preview.fields]) if preview else "",
         "why_not": why_not,
         "approvals": approvals,
-        "failing": [check for check in checks if not check.passed],
-        "diff": [_diff(field) for field in preview.fields] if preview else [],
-        "checks": sorted(checks, key=lambda check: (check.passed, not check.message.startswith(_APPROVED))),
-        "own": record.requester_name.casefold() == request.viewer.account.casefold(),
+        "diff": [row for row in rows if row["differs"]] if len(rows) > UNFOLDED else rows,
+        "folded": [row for row in rows if not row["differs"]] if len(rows) > UNFOLDED else [],
+        "checks": sorted(checks, key=lambda check: (check.passed, not _needs_decision(check))),
+        "passed": sum(check.passed and not _needs_decision(check) for check in checks),
+        "own": own,
+        "own_refused": own and word == "pending" and not _may_issue_own(admin),
+        "requester_facts": _requester_facts(admin, record) if word == "pending" else "",
         "template": rooms().directory_administration.templates().get(record.template),
         "facts": [(key.replace("_", " "), value) for key, value in record.client_facts.items()],
         "attributes": attributes,
         "extensions": extensions,
-        "set_by_officer": stored["extensions"],
-        "history": [
-            (event.when, event.name.replace("_", " ").capitalize(), event.actor, event.details)
-            for event in rooms().audit.events(ca=ca.name, request_id=number, limit=50)
-        ],
-        "tab": tab if preview or tab else "extensions",
+        "set_by_officer": [_explained(*entry) for entry in set_by_officer],
+        "history": history,
+        "tab": tab if preview or tab not in ("", "checks") else "extensions",
         "tabs": [
-            (key, label, f"{base(ca, number)}{key}/" if key else base(ca, number))
+            {"key": key, "label": label, "count": counts.get(key), **_tab_links(ca, number, key)}
             for key, label in TABS
             if preview or key not in ("", "checks")
         ],
+        "in_queue": in_queue,
         "may_issue": manages if word == "pending" else configures and word == "denied",
         "may_deny": manages and word == "pending",
+        "may_change": manages and word == "pending",
         "may_revoke": manages and word == "issued",
         "may_release": manages and on_hold,
-        "pem": armor.armor(armor.CERTIFICATE, stored["certificate"]) if stored["certificate"] else "",  # type: ignore[arg-type]
         "status_code": f"0x{int(record.status):08X}",
         "status_symbol": record.status.name,
     }
+
+
+def _tab_links(ca: CaStanding, number: int, key: str) -> dict[str, str]:
+    """A tab of the request's own page, and of the queue's."""
+    alone = f"{base(ca, number)}{key}/" if key else base(ca, number)
+    queue = f"/ca/{ca.slug}/pending/?request={number}{f'&tab={key}' if key else ''}"
+    return {"href": alone, "queue_href": queue, "part": f"{alone}?queue"}
 
 
 def _queue_of(ca: CaStanding, word: str) -> tuple[str, str]:
@@ -132,7 +165,57 @@ def _preview(admin: CertAdmin, number: int) -> tuple[Preview | None, str]:
         return None, error.message
 
 
-def _diff(field: Any) -> dict[str, Any]:
+def _needs_decision(check: Check) -> bool:
+    """Does it pass only because a certificate manager decides so?"""
+    return check.passed and check.message.startswith(_APPROVED)
+
+
+def approvals_of(checks: Sequence[Check]) -> list[str]:
+    """What a certificate manager decides on by issuing: the sentences."""
+    return [check.message.removeprefix(_APPROVED) for check in checks if _needs_decision(check)]
+
+
+def _may_issue_own(admin: CertAdmin) -> bool:
+    return admin.configuration().get(_OWN_REQUESTS, "on") == "on"
+
+
+def _requester_facts(admin: CertAdmin, record: Any) -> str:
+    """`member of Web Enrollers · 41 issued, 1 denied so far`."""
+    said = []
+    principal = rooms().directory.principal(record.requester_sid)
+    if principal is not None:
+        domain = rooms().directory.domain
+        names = rooms().directory.sid_names(frozenset(sid for sid in principal.groups if sid.startswith(domain.sid)))
+        groups = sorted(name.removeprefix(f"{domain.netbios_name}\\") for name in names.values())
+        if groups:
+            said.append(_("member of %(groups)s") % {"groups": ", ".join(groups[:3])})
+    of_requester = (Restriction("requester", Comparison.EQUAL, record.requester_name),)
+    issued, refused = (
+        sum(1 for _row in admin.view(table, of_requester, ("request_id",), None, COUNTED))
+        for table in (Table.ISSUED_CERTIFICATES, Table.FAILED_REQUESTS)
+    )
+    said.append(_("%(issued)s issued, %(refused)s denied or failed so far") % {"issued": issued, "refused": refused})
+    return " · ".join(said)
+
+
+def _history(ca: CaStanding, number: int) -> list[dict[str, Any]]:
+    """What the audit trail says of the request, oldest first."""
+    events = rooms().audit.events(ca=ca.name, request_id=number, limit=50)
+    shown = ("reason", "attributes", "extension", "rule", "serial_number")
+    return [
+        {
+            "when": event.when,
+            "words": event_words(event.name),
+            "actor": event.actor,
+            "details": "; ".join(
+                f"{key.replace('_', ' ')}: {event.details[key]}" for key in shown if event.details.get(key)
+            ),
+        }
+        for event in reversed(events)
+    ]
+
+
+def _diff(field: PreviewField, outside: Collection[str]) -> dict[str, Any]:
     """One row of requested and issued, value by value: what is on one side only is marked."""
     asked, given = field.requested.splitlines(), field.issued.splitlines()
     if field.name in ("Not before", "Not after"):
@@ -143,153 +226,46 @@ def _diff(field: Any) -> dict[str, Any]:
         "removed": ("minus", "cw-t-red"),  # icon:minus
     }
     icon, colour = icons.get(field.by, ("plus", "cw-t-green"))  # icon:plus
+    is_name = field.name == "Subject" or field.name.startswith("SAN")
+    broken = {line for line in given if line in outside} if is_name else set()
     return {
-        "name": field.name,
+        "name": borrowed.field_name(field.name),
         "asked": [(line, line not in given) for line in asked],
-        "given": [(line, line not in asked) for line in given],
-        "by": field.by,
+        "given": [(line, line not in asked, line in broken) for line in given],
+        "by": _BY.get(field.by, field.by),
         "icon": icon,
         "colour": colour,
+        "differs": field.by != "as asked" or bool(broken),
     }
 
 
-def _contents(stored: Any, tab: str) -> tuple[list[Any], list[tuple[str, str]]]:
-    """The decoded request or certificate, and the attributes by name."""
-    pairs = [tuple(line.split(":", 1)) for line in stored["record"].attributes.splitlines() if ":" in line]
+def _names_in(sentences: Iterable[str]) -> frozenset[str]:
+    """The names that sentences about broken name rules speak of: they stand in them as words of their own."""
+    return frozenset(word.strip(";,.:") for sentence in sentences for word in sentence.split())
+
+
+def _contents(stored: Mapping[str, object]) -> list[tuple[str, int]]:
+    """The decoded certificate, or the request: lines with their depth."""
     data, read = stored["certificate"], explain_certificate
     if data is None:
         data, read = stored["raw_request"], explain_request
+    if not isinstance(data, bytes):
+        return []
     try:
-        lines = [(line.strip(), (len(line) - len(line.lstrip())) // 2) for line in read(data).lines()] if data else []
+        return [(line.strip(), (len(line) - len(line.lstrip())) // 2) for line in read(data).lines()]
     except EncodingError as error:  # a CMS around the request, or nothing that can be read
-        lines = [(str(error), 0)]
-    return lines, [(name, value) for name, value in pairs]
+        return [(str(error), 0)]
 
 
-# -- acts ------------------------------------------------------------------------------------------------------------
+def _attributes(text: str) -> list[tuple[str, str]]:
+    lines = (line.partition(":") for line in text.splitlines())
+    return [(name, value) for name, colon, value in lines if colon]
 
 
-@page(_MANAGERS, methods=("GET", "POST"))
-def issue(request: PageRequest, ca: str, number: int) -> HttpResponse:
-    """Issue as previewed: refused, with the new picture, when it would be issued differently by now."""
-    standing = ca_of(request, ca)
-    if request.method != "POST":
-        context = picture_of(request, standing, number)
-        context |= {"title": _("Issue request %(id)s?") % {"id": number}, "back": base(standing, number)}
-        return answers.dialog(request, "console/ca/issue.html", context)
-    try:
-        response = administer(request, standing).resubmit(number, fingerprint=request.POST.get("fingerprint", ""))
-    except BadRequestState as error:
-        if request.htmx:
-            answers.leave_toast(request, error.message)
-            return answers.done(request, base(standing, number))
-        context = picture_of(request, standing, number)
-        code = {"refusal": error, "code": f"0x{int(error.status):08X}", "symbol": error.status.name}
-        return answers.answer(request, "console/ca/request.html", context | code, status=409)
-    if response.disposition is not Disposition.ISSUED:
-        return answers.done(request, base(standing, number), response.message)
-    return answers.done(request, _next(request, standing, number), _("Request %(id)s is issued.") % {"id": number})
-
-
-class DenyForm(forms.Form):
-    reason = forms.CharField(
-        label=lazy("Reason, for the requester and the audit trail"),
-        max_length=500,
-        widget=forms.Textarea(attrs={"rows": 2, "autofocus": True}),
-    )
-
-
-@page(_MANAGERS, methods=("GET", "POST"))
-def deny(request: PageRequest, ca: str, number: int) -> HttpResponse:
-    """Deny, with a reason."""
-    standing = ca_of(request, ca)
-    form = DenyForm(request.POST if request.method == "POST" else None)
-    if request.method == "POST" and form.is_valid():
-        administer(request, standing).deny(number, form.cleaned_data["reason"])
-        return answers.done(
-            request, _next(request, standing, number), _("Request %(id)s is denied.") % {"id": number}
-        )
-    record: Any = administer(request, standing).request_row(number)["record"]
-    context = {
-        "title": _("Deny request %(id)s?") % {"id": number},
-        "text": _(
-            "%(name)s, for %(requester)s. The requester sees “Denied by %(account)s” (0x80094014). A denied request"
-            " can still be issued later from Failed Requests."
-        )
-        % {
-            "name": record.common_name or record.subject,
-            "requester": record.requester_name,
-            "account": request.viewer.account,
-        },
-        "form": form,
-        "submit": _("Deny request %(id)s") % {"id": number},
-        "back": base(standing, number),
-    }
-    return answers.dialog(request, "console/ca/act.html", context, status=422 if form.errors else 200)
-
-
-class RevokeForm(forms.Form):
-    reason = forms.ChoiceField(
-        label=lazy("Reason code"), choices=[(reason.rfc_name, words) for reason, words in REASONS]
-    )
-    effective = forms.DateTimeField(
-        label=lazy("Date and time (UTC)"),
-        required=False,
-        widget=forms.DateTimeInput(attrs={"type": "datetime-local"}),
-        help_text=lazy("From when on it is revoked; empty means now."),
-    )
-    publish = forms.BooleanField(label=lazy("Publish a new CRL now"), required=False)
-    word = forms.CharField(label=lazy("The last four characters of the serial number"), max_length=4)
-
-
-@page(_MANAGERS, methods=("GET", "POST"))
-def revoke(request: PageRequest, ca: str, number: int) -> HttpResponse:
-    """Revoke a certificate, or say another reason for one on hold."""
-    standing = ca_of(request, ca)
-    admin = administer(request, standing)
-    record: Any = admin.request_row(number)["record"]
-    if record.certificate is None:
-        raise BadRequestState(_("Request %(id)s has no certificate.") % {"id": number})
-    serial = record.certificate.serial_number
-    form = RevokeForm(request.POST if request.method == "POST" else None)
-    form.fields["word"].widget.attrs["data-confirm-word"] = serial[-4:]
-    if not may_configure(request, standing):
-        del form.fields["publish"]
-    if request.method == "POST" and form.is_valid():
-        if form.cleaned_data["word"].lower() != serial[-4:]:
-            form.add_error("word", _("These are not its last four characters."))
-        else:
-            effective: datetime | None = form.cleaned_data["effective"]
-            reason = RevocationReason.from_rfc_name(form.cleaned_data["reason"])
-            admin.revoke(serial, reason, effective.replace(tzinfo=UTC) if effective else None)
-            if form.cleaned_data.get("publish"):
-                admin.publish_crls(CrlKind.BASE)
-            return answers.done(request, base(standing, number), _("Certificate revoked."))
-    name = record.common_name or record.subject
-    context = {
-        "title": _("Revoke %(name)s?") % {"name": name},
-        "text": _(
-            "Serial number %(serial)s, valid until %(until)s. Everything that presents it will be refused as soon as"
-            " the next answer or CRL is read. This cannot be undone, except for reason Certificate Hold."
-        )
-        % {"serial": serial, "until": f"{record.certificate.not_after:%Y-%m-%d}"},
-        "form": form,
-        "submit": _("Revoke certificate"),
-        "back": base(standing, number),
-    }
-    return answers.dialog(request, "console/ca/act.html", context, status=422 if form.errors else 200)
-
-
-@page(_MANAGERS, methods=("POST",))
-def release(request: PageRequest, ca: str, number: int) -> HttpResponse:
-    """Release a certificate from hold."""
-    standing = ca_of(request, ca)
-    admin = administer(request, standing)
-    record: Any = admin.request_row(number)["record"]
-    if record.certificate is None:
-        raise BadRequestState(_("Request %(id)s has no certificate.") % {"id": number})
-    admin.revoke(record.certificate.serial_number, RevocationReason.RELEASE_FROM_HOLD)
-    return answers.done(request, base(standing, number), _("Released from hold."))
+def _explained(oid: str, critical: bool, value: bytes) -> list[tuple[str, int]]:
+    """An extension that a certificate manager set: lines with their depth."""
+    lines = explain_extension(Extension(oid, critical, value)).lines()
+    return [(line.strip(), (len(line) - len(line.lstrip())) // 2) for line in lines]
 
 
 @page(access.QUEUES)
@@ -310,19 +286,9 @@ def binary(request: PageRequest, ca: str, number: int, what: str) -> HttpRespons
     return download(name, data)
 
 
-def _next(request: PageRequest, ca: CaStanding, number: int) -> str:
-    """After an act the next one of the queue is selected."""
-    waiting = administer(request, ca).view(Table.PENDING_REQUESTS, (), ("request_id",), Sort("request_id"), 1)
-    return f"/ca/{ca.slug}/pending/" if next(iter(waiting), None) else base(ca, number)
-
-
 _AT = "ca/<str:ca>/requests/<int:number>/"
 urls = [
     path(_AT, show),
     *(path(f"{_AT}{key}/", show, {"tab": key}) for key, _label in TABS if key),
-    path(f"{_AT}issue/", issue),
-    path(f"{_AT}deny/", deny),
-    path(f"{_AT}revoke/", revoke),
-    path(f"{_AT}release/", release),
     *(path(f"{_AT}export/{what}/", binary, {"what": what}) for what in ("request", "certificate", "pem")),
 ]

@@ -7,6 +7,8 @@ from typing import Any, Final
 from django import forms
 from django.http import Http404, HttpResponse
 from django.urls import path
+from django.utils.html import format_html_join
+from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy as lazy
 
@@ -15,7 +17,8 @@ from certwright.adcs.roles import RevocationReason
 from certwright.console import access, answers
 from certwright.console.access import PageRequest, Role, Viewer, page, reauthenticated
 from certwright.console.authority import download
-from certwright.console.pages.ca_request import REASONS
+from certwright.console.certificate_contents import contents_of, location_answer, revocation_answer, tab_urls
+from certwright.console.pages.deciding import REASONS
 from certwright.console.pages.inventory import (
     CHANGING,
     SOURCE_WORDS,
@@ -24,18 +27,15 @@ from certwright.console.pages.inventory import (
     name_of,
     state_word,
 )
+from certwright.console.pages.renewal import KEY_WORDS
 from certwright.console.rooms import rooms
 from certwright.manager.inventory_values import BulkResult, CertificateDetails, CertificateRow
-from certwright.manager.values import Order, RenewalKey
-from certwright.pki import armor
+from certwright.manager.values import Order, PlannedRenewal, RenewalKey
 from certwright.pki.certificate import CertificateView
 from certwright.pki.errors import EncodingError, SignatureError
-from certwright.pki.explain import explain_certificate
 
 _HERE: Final = "/inventory/"
 _ACTING: Final = CHANGING | {Role.REQUESTER}
-TABS: Final = (("", lazy("Contents")), ("pem", lazy("PEM")))
-MAX_LINES: Final = 2000
 
 
 def base(row: CertificateRow) -> str:
@@ -86,7 +86,7 @@ def show(request: PageRequest, certificate_id: int, tab: str = "") -> HttpRespon
         "life": "red" if left <= 7 else "orange" if left <= 90 else "",
         "left": [
             (_("Subject"), row.subject),
-            (_("SAN"), row.names),
+            (_("SAN"), _names(row)),
             (_("Issuer"), row.issuer),
             (_("Template"), row.template),
             (
@@ -96,15 +96,13 @@ def show(request: PageRequest, certificate_id: int, tab: str = "") -> HttpRespon
             (_("Certificate Type"), row.purposes),
         ],
         "source": SOURCE_WORDS[row.source],
-        "tabs": [
-            {"label": label, "href": f"{base(row)}{each}/" if each else base(row), "current": each == tab}
-            for each, label in TABS
-        ],
-        "pem": armor.armor(armor.CERTIFICATE, found.der) if tab == "pem" else "",
-        "lines": _lines(found.der) if not tab else [],
+        "contents": contents_of(found.der, found.chain, tab, base(row)),
         "chain": chain,
-        "chain_complete": complete,
-        "history": tuple(reversed(found.history)),
+        "chain_state": _chain_state(chain, complete),
+        "renewal": _renewal(row),
+        "history": found.history,
+        "may_see_rules": viewer.is_any(access.AUTOMATION),
+        "may_add_rules": viewer.may(Role.ADMINISTRATOR) and row.managed,
         "may_change": changes,
         "may_renew": changes and not row.is_ca and row.superseded_by is None,
         "may_revoke": viewer.is_any(CHANGING) and row.service_id is not None and state_word(row) != "revoked",
@@ -113,13 +111,34 @@ def show(request: PageRequest, certificate_id: int, tab: str = "") -> HttpRespon
     return answers.answer(request, "console/inventory/certificate.html", context)
 
 
-def _lines(data: bytes) -> list[tuple[str, int]]:
-    """The decoded certificate, each line with its depth."""
-    try:
-        lines = list(explain_certificate(data).lines())[:MAX_LINES]
-    except EncodingError as error:
-        return [(str(error), 0)]
-    return [(line.strip(), (len(line) - len(line.lstrip())) // 2) for line in lines]
+def _names(row: CertificateRow) -> SafeString:
+    """Each on a line of its own; what kind of name it is where it is no host name."""
+    names = row.names.split(", ") if row.names else []
+    return format_html_join(mark_safe("<br>"), "{}", ((name.removeprefix("DNS:"),) for name in names))
+
+
+def _renewal(row: CertificateRow) -> dict[str, Any]:
+    """What became of its renewal, else what the rules will order and when."""
+    planned: PlannedRenewal | None = None
+    if not row.renewal or row.renewal.startswith("failed"):
+        planned = rooms().manager.renewal.ahead(row.id)
+    state, word = "unknown", _("Off")
+    if row.superseded_by is not None:
+        state, word = "ok", _("Renewed")
+    elif row.renewal == "ordered":
+        state, word = "pending", _("Ordered")
+    elif row.renewal.startswith("failed"):
+        state, word = "failed", _("Failed")
+    elif planned is not None:
+        state, word = ("warning", _("Would fail")) if planned.problem else ("ok", _("On"))
+    return {
+        "state": state,
+        "word": word,
+        "planned": planned,
+        "days_before": (row.not_after - planned.when).days if planned is not None else 0,
+        "key": KEY_WORDS[planned.key] if planned is not None else "",
+        "failure": row.renewal.removeprefix("failed: ") if row.renewal.startswith("failed") else "",
+    }
 
 
 def _chain(viewer: Viewer, found: CertificateDetails) -> tuple[list[dict[str, Any]], bool]:
@@ -140,13 +159,47 @@ def _chain(viewer: Viewer, found: CertificateDetails) -> tuple[list[dict[str, An
                 "name": view.common_name or view.subject_name,
                 "key": str(view.public_key),
                 "until": view.not_after,
-                "problem": problem,
+                "problem": problem or _dated(view),
                 "href": f"{_HERE}{number}/" if number is not None else "",
                 "current": position == 0,
                 "icon": "certificate" if not position else "shield-check",
             }
         )
     return drawn[::-1], views[-1].is_self_issued
+
+
+def _dated(view: CertificateView) -> str:
+    now = rooms().clock()
+    if now < view.not_before:
+        return _("not valid yet")
+    return _("expired") if view.not_after <= now else ""
+
+
+def _chain_state(chain: list[dict[str, Any]], complete: bool) -> dict[str, str]:
+    """The chain in one word: every signature and date is looked at, revocation is a tab of its own."""
+    if any(each["problem"] for each in chain):
+        return {"state": "down", "word": _("Not valid"), "more": ""}
+    if not complete:
+        more = _("The issuer of %(name)s is not in the inventory.") % {"name": chain[0]["name"]}
+        return {"state": "unknown", "word": _("Incomplete"), "more": more}
+    return {"state": "ok", "word": _("Valid"), "more": ""}
+
+
+# -- asking its locations --------------------------------------------------------------------------------------------
+
+
+@page(access.ORDERS, methods=("POST",))
+def ask_location(request: PageRequest, certificate_id: int, number: int) -> HttpResponse:
+    """A CRL or issuer that the certificate names, fetched now."""
+    found = _details(request.viewer, certificate_id)
+    return location_answer(request, found.der, found.chain, number, base(found.row))
+
+
+@page(access.ORDERS, methods=("POST",))
+def ask_revocation(request: PageRequest, certificate_id: int) -> HttpResponse:
+    """CRL and responder, asked now."""
+    found = _details(request.viewer, certificate_id)
+    return revocation_answer(request, found.der, found.chain, base(found.row))
 
 
 # -- downloads -------------------------------------------------------------------------------------------------------
@@ -353,8 +406,9 @@ def renew(request: PageRequest, certificate_id: int) -> HttpResponse:
 
 _AT: Final = "inventory/<int:certificate_id>/"
 urls = [
-    path(_AT, show),
-    path(f"{_AT}pem/", show, {"tab": "pem"}),
+    *tab_urls(_AT, show),
+    path(f"{_AT}location/<int:number>/", ask_location),
+    path(f"{_AT}revocation/ask/", ask_revocation),
     path(f"{_AT}certificate.pem", export, {"form": "pem"}),
     path(f"{_AT}certificate.der", export, {"form": "der"}),
     path(f"{_AT}chain.pem", export, {"form": "chain"}),

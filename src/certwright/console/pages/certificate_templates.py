@@ -1,30 +1,32 @@
-"""Certificate Templates: what there is, what this CA issues, what is dangerous, and changing one by settings."""
+"""Certificate Templates: what there is, what this CA issues, what is dangerous; new ones, and those that go."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from itertools import islice
 from typing import Any, Final
 
 from django import forms
-from django.http import Http404, HttpResponse
+from django.http import HttpResponse
 from django.urls import path
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy as lazy
+from django.utils.translation import ngettext
 
-from certwright.adcs.errors import InvalidArgument
-from certwright.adcs.events import AuditEvent, CaEvent
-from certwright.adcs.periods import period_text
-from certwright.adcs.requester import Sid
-from certwright.adcs.security import SecurityDescriptor
-from certwright.adcs.template import CertificateTemplate, EnrollmentFlag, GeneralFlag, NameFlag, PrivateKeyFlag
-from certwright.adcs.template_json import key_usage_names, template_to_text
-from certwright.adcs.template_settings import SETTINGS, apply_settings
-from certwright.console import access, answers, search
-from certwright.console.access import PageRequest, Role, Viewer, page, reauthenticated
-from certwright.console.authority import ca_of, download, may_configure
+from certwright.adcs.errors import AdcsError, InvalidArgument
+from certwright.adcs.interfaces import Comparison, Restriction, Table
+from certwright.adcs.template import CertificateTemplate, EnrollmentFlag
+from certwright.adcs.template_checks import MAX_DISPLAY_NAME, MAX_NAME
+from certwright.adcs.template_json import MAX_DOCUMENT, template_from_text, template_to_text
+from certwright.console import access, answers, clock, search
+from certwright.console.access import PageRequest, Role, Viewer, page
+from certwright.console.authority import administer, ca_of, download, may_configure
 from certwright.console.listing import Column, Filter, Listing, in_memory
+from certwright.console.pages.template_editor import template_called
 from certwright.console.rooms import CaStanding, rooms
-from certwright.directory.template_administration import RiskyTemplate
+from certwright.directory.template_administration import RiskyTemplate, is_default
 from certwright.pki import oids
 
 COLUMNS: Final = (
@@ -36,64 +38,16 @@ COLUMNS: Final = (
     Column("approval", lazy("Approval"), css="cw-tight"),
     Column("subject", lazy("Subject"), css="cw-tight"),
     Column("validity", lazy("Validity"), css="cw-tight", sortable=False),
+    Column("issued", lazy("Issued 30 d"), css="cw-tight cw-num cw-end"),
     Column("findings", lazy("Findings"), css="cw-tight", sortable=False),
     Column("oid", lazy("OID"), css="cw-mono cw-tight", off=True),
+    Column("autoenroll", lazy("Autoenroll"), css="cw-tight", off=True),
+    Column("superseded_by", lazy("Superseded by"), off=True, sortable=False),
 )
-TABS: Final[Mapping[str, tuple[Any, tuple[str, ...]]]] = {
-    "general": (lazy("General"), ("display-name", "validity-period", "renewal-period", "publish-to-directory")),
-    "compatibility": (lazy("Compatibility"), ("schema-version", "machine")),
-    "handling": (
-        lazy("Request Handling"),
-        ("exportable-key", "same-key-renewal", "smime-capabilities", "autoenrollment"),
-    ),
-    "cryptography": (lazy("Cryptography"), ("minimal-key-size",)),
-    "subject": (lazy("Subject Name"), ("enrollee-supplies-subject", "subject", "alternative-names", "sid-extension")),
-    "names": (
-        lazy("Name Rules"),
-        (
-            "name-rules.dns-suffixes",
-            "name-rules.ip-ranges",
-            "name-rules.upn-domains",
-            "name-rules.mail-domains",
-            "name-rules.outside",
-        ),
-    ),
-    "issuance": (lazy("Issuance Requirements"), ("approval", "signatures", "renewal-without-approval")),
-    "superseded": (lazy("Superseded Templates"), ("superseded-templates",)),
-    "extensions": (
-        lazy("Extensions"),
-        ("eku", "key-usage", "issuance-policies", "critical-extensions", "basic-constraints", "ocsp-nocheck"),
-    ),
-    "security": (lazy("Security"), ()),
-}
-_FLAGS: Final[Mapping[str, tuple[str, int, bool]]] = {
-    "approval": ("enrollment_flag", EnrollmentFlag.PEND_ALL_REQUESTS, False),
-    "publish-to-directory": ("enrollment_flag", EnrollmentFlag.PUBLISH_TO_DS, False),
-    "autoenrollment": ("enrollment_flag", EnrollmentFlag.AUTO_ENROLLMENT, False),
-    "smime-capabilities": ("enrollment_flag", EnrollmentFlag.INCLUDE_SYMMETRIC_ALGORITHMS, False),
-    "sid-extension": ("enrollment_flag", EnrollmentFlag.NO_SECURITY_EXTENSION, True),
-    "renewal-without-approval": ("enrollment_flag", EnrollmentFlag.PREVIOUS_APPROVAL_VALIDATE_REENROLLMENT, False),
-    "basic-constraints": ("enrollment_flag", EnrollmentFlag.INCLUDE_BASIC_CONSTRAINTS_FOR_EE_CERTS, False),
-    "ocsp-nocheck": ("enrollment_flag", EnrollmentFlag.ADD_OCSP_NOCHECK, False),
-    "machine": ("flags", GeneralFlag.MACHINE_TYPE, False),
-    "exportable-key": ("private_key_flag", PrivateKeyFlag.EXPORTABLE_KEY, False),
-    "same-key-renewal": ("private_key_flag", PrivateKeyFlag.REQUIRE_SAME_KEY_RENEWAL, False),
-    "enrollee-supplies-subject": ("name_flag", NameFlag.ENROLLEE_SUPPLIES_SUBJECT, False),
-}
-_SUBJECT: Final = {
-    NameFlag.REQUIRE_DIRECTORY_PATH: "directory-path",
-    NameFlag.REQUIRE_COMMON_NAME: "common-name",
-    NameFlag.REQUIRE_DNS_AS_CN: "dns-name",
-    NameFlag.REQUIRE_EMAIL: "email",
-}
-_ALTERNATIVE: Final = {
-    NameFlag.ALT_REQUIRE_UPN: "upn",
-    NameFlag.ALT_REQUIRE_EMAIL: "email",
-    NameFlag.ALT_REQUIRE_DNS: "dns",
-    NameFlag.ALT_REQUIRE_DOMAIN_DNS: "domain-dns",
-    NameFlag.ALT_REQUIRE_SPN: "spn",
-    NameFlag.ALT_REQUIRE_DIRECTORY_GUID: "guid",
-}
+_RECENT: Final = timedelta(days=30)
+_AHEAD: Final = timedelta(days=90)
+_MAX_COUNTED: Final = 50_000  # rows of the CA's database that a page counts
+_ALL: Final = "all"
 
 
 # -- the list --------------------------------------------------------------------------------------------------------
@@ -101,7 +55,7 @@ _ALTERNATIVE: Final = {
 
 @page(access.CA_SETTINGS)
 def templates(request: PageRequest, ca: str) -> HttpResponse:
-    """Those that this CA issues; all of them with the filter taken away."""
+    """Those that this CA issues, or all of them."""
     standing = ca_of(request, ca)
     shown = Filter(
         "shown", _("Shown"), _("All templates"), [("published", _("Issued by this CA"))], default="published"
@@ -109,13 +63,29 @@ def templates(request: PageRequest, ca: str) -> HttpResponse:
     listing = Listing.read(
         request, "templates", COLUMNS, sort="display_name", filters=[shown], search=lazy("Name, purpose, OID")
     )
-    rows = _rows(standing, only_published=bool(listing.value("shown")))
-    in_memory(listing, rows, searched=("display_name", "cn", "purposes", "oid"))
+    published = bool(listing.value("shown"))
+    rows = list(_rows(request, standing))
+    in_memory(
+        listing,
+        [row for row in rows if row["published"] or not published],
+        searched=("display_name", "cn", "purposes", "oid"),
+    )
+    listing.filters = ()  # the tabs are this filter
     context = {
         "title": _("Certificate Templates"),
         "crumbs": [(standing.name, "")],
         "ca": standing,
         "listing": listing,
+        "tabs": [
+            (
+                listing.url(shown="published"),
+                _("Issued by this CA"),
+                sum(row["published"] for row in rows),
+                published,
+            ),
+            (listing.url(shown=_ALL), _("All"), len(rows), not published),
+        ],
+        "everything": listing.url(shown=_ALL, q=""),
         "may_configure": may_configure(request, standing),
     }
     return answers.answer(request, "console/ca/templates.html", context, rows="console/ca/templates_rows.html")
@@ -126,12 +96,10 @@ def _published(ca: CaStanding) -> frozenset[str]:
     return frozenset(service.templates) if service is not None else frozenset()
 
 
-def _rows(ca: CaStanding, *, only_published: bool) -> Iterator[dict[str, Any]]:
+def _rows(request: PageRequest, ca: CaStanding) -> Iterator[dict[str, Any]]:
     administration = rooms().directory_administration
-    published = _published(ca)
-    for template in administration.templates().values():
-        if only_published and template.cn not in published:
-            continue
+    published, issued, found = _published(ca), _issued(request, ca), administration.templates()
+    for template in found.values():
         accepted = administration.accepted_risks(template.cn)
         yield {
             "cn": template.cn,
@@ -141,192 +109,60 @@ def _rows(ca: CaStanding, *, only_published: bool) -> Iterator[dict[str, Any]]:
             "purposes": ", ".join(map(oids.name_of, template.extended_key_usage)) or _("Any purpose"),
             "approval": template.requires_approval,
             "subject": _("in request") if template.enrollee_supplies_subject else _("from directory"),
-            "validity": period_text(template.validity_period),
+            "validity": clock.period(template.validity_period),
+            "issued": issued.get(template.cn, 0) if issued is not None else None,
             "findings": [
                 (risk.id, risk.id in accepted) for risk in administration.risks(template) if risk.needs_acceptance
             ],
             "oid": template.oid,
+            "autoenroll": EnrollmentFlag.AUTO_ENROLLMENT in template.enrollment_flag,
+            "superseded_by": _superseded_by(template, found),
             "published": template.cn in published,
+            "is_default": is_default(template),
         }
 
 
-# -- one template ----------------------------------------------------------------------------------------------------
+def _superseded_by(template: CertificateTemplate, others: Mapping[str, CertificateTemplate]) -> str:
+    return ", ".join(other.display_name for other in others.values() if template.cn in other.superseded_templates)
 
 
-@page(access.CA_SETTINGS, methods=("GET", "POST"))
-def edit(request: PageRequest, ca: str, cn: str, tab: str = "general") -> HttpResponse:
-    """One tab of a template; saving it is refused when that would newly open a risk."""
-    standing, template = ca_of(request, ca), _template(cn)
-    form = SettingsForm(template, TABS[tab][1], request.POST if request.method == "POST" else None)
-    refused: tuple[Any, ...] = ()
-    if request.method == "POST" and form.is_valid():
-        try:
-            _change(request, template, form.changes())
-        except RiskyTemplate as error:
-            refused = error.risks
-        except InvalidArgument as error:
-            form.add_error(None, error.message)
-        else:
-            return answers.done(request, f"/ca/{standing.slug}/templates/{template.cn}/{tab}/", _("Saved."))
-    context = _context(request, standing, template, tab) | {"form": form, "refused": refused}
-    status = 409 if refused else 422 if form.errors else 200
-    return answers.answer(request, "console/ca/template.html", context, status=status)
+def _issued(request: PageRequest, ca: CaStanding) -> Mapping[str, int] | None:
+    """How many certificates the CA issued in 30 days, by template; None when it does not say, or for too many."""
+    since = Restriction("resolved_when", Comparison.GREATER_OR_EQUAL, _seconds(-_RECENT))
+    try:
+        rows = administer(request, ca).view(
+            Table.ISSUED_CERTIFICATES, (since,), ("template",), limit=_MAX_COUNTED + 1
+        )
+        counts = Counter(str(row["template"]) for row in rows)
+    except AdcsError:
+        return None
+    return counts if counts.total() <= _MAX_COUNTED else None
 
 
-@page({Role.CA_ADMINISTRATOR}, methods=("POST",))
-@reauthenticated
-def override(request: PageRequest, ca: str, cn: str, tab: str) -> HttpResponse:
-    """Save in spite of risks: each is typed by its number, with the reason, and stands in the audit trail."""
-    standing, template = ca_of(request, ca), _template(cn)
-    form = SettingsForm(template, TABS[tab][1], request.POST)
-    reason = " ".join(request.POST.get("override_reason", "").split())[:500]
-    typed = request.POST.get("override_word", "").replace(",", " ").upper().split()
-    if not form.is_valid():
-        raise InvalidArgument(_("The settings cannot be read; look at the tab again."))
-    if not reason or not typed:
-        raise InvalidArgument(_("Type the number of each risk, such as ESC1, and give a reason."))
-    _change(request, template, form.changes(), accept=typed)
-    details: dict[str, str | int] = {"template": template.cn, "accepted_risks": ", ".join(typed), "reason": reason}
-    rooms().record(
-        CaEvent(AuditEvent.TEMPLATE_UPDATED, rooms().clock(), standing.name, request.viewer.account, details)
-    )
-    return answers.done(request, f"/ca/{standing.slug}/templates/{template.cn}/{tab}/", _("Saved with override."))
+def _seconds(ahead: timedelta) -> int:
+    return int((rooms().clock() + ahead).timestamp())
 
 
-def _change(
-    request: PageRequest, template: CertificateTemplate, changes: Mapping[str, str], accept: list[str] | None = None
-) -> None:
-    administration = rooms().directory_administration
-    actor = administration.require_template_administrator(request.viewer.requester)
-    administration.change_template(
-        template.cn, lambda before: apply_settings(before, changes), accept_risks=accept or (), actor=actor
-    )
-
-
-class SettingsForm(forms.Form):
-    """The settings of one tab, with the values they have."""
-
-    def __init__(self, template: CertificateTemplate, keys: tuple[str, ...], data: Any) -> None:
-        initial = {key: current(template, key) for key in keys}
-        super().__init__(data, initial=initial)
-        self._template = template
-        for key in keys:
-            if key in _FLAGS:
-                self.fields[key] = forms.BooleanField(required=False)
-            elif key == "name-rules.outside":
-                words = [("pend", _("wait for a certificate manager")), ("deny", _("deny"))]
-                self.fields[key] = forms.ChoiceField(choices=words)
-            else:
-                self.fields[key] = forms.CharField(required=False, max_length=4000)
-            self.fields[key].label = key.removeprefix("name-rules.").replace("-", " ").capitalize()
-            self.fields[key].help_text = SETTINGS[key]
-
-    def changes(self) -> dict[str, str]:
-        """What differs from the template, as settings of the command line."""
-        found = {}
-        for key, value in self.cleaned_data.items():
-            text = ("on" if value else "off") if key in _FLAGS else str(value)
-            before = current(self._template, key)
-            if text != (("on" if before else "off") if key in _FLAGS else before):
-                found[key] = text
-        return found
-
-
-def current(template: CertificateTemplate, key: str) -> Any:
-    """The value of a setting: what `apply_settings` would take to leave it as it is."""
-    if key in _FLAGS:
-        field, bit, inverted = _FLAGS[key]
-        return bool(getattr(template, field) & bit) is not inverted
-    rule = next((rule for rule in template.name_rules.rules if not rule.group), None)
-    listed: Mapping[str, Any] = {
-        "display-name": template.display_name,
-        "validity-period": period_text(template.validity_period),
-        "renewal-period": period_text(template.renewal_period),
-        "schema-version": str(template.schema_version),
-        "minimal-key-size": str(template.minimal_key_size),
-        "subject": _chosen(template, _SUBJECT),
-        "alternative-names": _chosen(template, _ALTERNATIVE),
-        "signatures": str(template.ra_signatures),
-        "superseded-templates": ", ".join(template.superseded_templates),
-        "eku": ", ".join(template.extended_key_usage),
-        "key-usage": ", ".join(key_usage_names(template.key_usage)),
-        "issuance-policies": ", ".join(template.issuance_policies),
-        "critical-extensions": ", ".join(template.critical_extensions),
-        "name-rules.dns-suffixes": ", ".join(rule.dns_suffixes) if rule else "",
-        "name-rules.ip-ranges": ", ".join(rule.ip_ranges) if rule else "",
-        "name-rules.upn-domains": ", ".join(rule.upn_domains) if rule else "",
-        "name-rules.mail-domains": ", ".join(rule.mail_domains) if rule else "",
-        "name-rules.outside": template.name_rules.outside.value,
-    }
-    return listed[key]
-
-
-def _chosen(template: CertificateTemplate, known: Mapping[NameFlag, str]) -> str:
-    return ", ".join(word for flag, word in known.items() if flag & template.name_flag) or "none"
-
-
-def _context(request: PageRequest, ca: CaStanding, template: CertificateTemplate, tab: str) -> dict[str, Any]:
-    administration = rooms().directory_administration
-    accepted = administration.accepted_risks(template.cn)
-    return {
-        "title": template.display_name,
-        "crumbs": [(ca.name, ""), (_("Certificate Templates"), f"/ca/{ca.slug}/templates/")],
-        "ca": ca,
-        "template": template,
-        "base": f"/ca/{ca.slug}/templates/{template.cn}/",
-        "tab": tab,
-        "tab_label": TABS[tab][0],
-        "tabs": [(key, label) for key, (label, _keys) in TABS.items()],
-        "published": template.cn in _published(ca),
-        "risks": [(risk, risk.id in accepted) for risk in administration.risks(template)],
-        "may_configure": may_configure(request, ca),
-        "rights": _rights(template) if tab == "security" else [],
-    }
-
-
-def _rights(template: CertificateTemplate) -> list[dict[str, Any]]:
-    security = SecurityDescriptor.from_sddl(template.security_descriptor, rooms().directory.domain.sid)
-    enroll, auto, write = security.enroll_sids(), security.autoenroll_sids(), security.write_sids()
-    names = rooms().directory.sid_names(enroll | auto | write)
-    rows = [
-        {
-            "sid": sid,
-            "name": names.get(sid, sid),
-            "enroll": sid in enroll,
-            "autoenroll": sid in auto,
-            "write": sid in write,
-        }
-        for sid in enroll | auto | write
-    ]
-    return sorted(rows, key=lambda row: str(row["name"]).casefold())
-
-
-def _template(cn: str) -> CertificateTemplate:
-    found = rooms().directory_administration.templates().get(cn)
-    if found is None:
-        raise Http404
-    return found
-
-
-# -- acts ------------------------------------------------------------------------------------------------------------
+# -- published or not ------------------------------------------------------------------------------------------------
 
 
 @page({Role.CA_ADMINISTRATOR}, methods=("GET", "POST"))
 def publish(request: PageRequest, ca: str, cn: str, on: bool) -> HttpResponse:
     """Issue: this CA issues from the template. Stop issuing: it does no longer."""
-    standing, template = ca_of(request, ca), _template(cn)
-    back = f"/ca/{standing.slug}/templates/{template.cn}/"
+    standing, template = ca_of(request, ca), template_called(cn)
+    back = f"/ca/{standing.slug}/templates/"
     if request.method == "POST":
         administration = rooms().directory_administration
         actor = administration.require_template_administrator(request.viewer.requester)
         (administration.publish if on else administration.unpublish)(standing.name, template.cn, actor=actor)
-        return answers.done(request, back, _("The CA issues it now.") if on else _("The CA stopped issuing it."))
-    name = {"name": template.display_name}
+        name = {"name": template.display_name}
+        said = _("The CA issues %(name)s now.") if on else _("The CA stopped issuing %(name)s.")
+        return answers.done(request, back, said % name)
     context = {
-        "title": (_("Issue %(name)s?") if on else _("Stop issuing %(name)s?")) % name,
+        "title": (_("Issue %(name)s?") if on else _("Stop issuing %(name)s?")) % {"name": template.display_name},
         "text": _("Everybody with the Enroll right can then request certificates from it.")
         if on
-        else _("Renewals through it will be refused. Issued certificates stay valid."),
+        else _renewing(request, standing, template),
         "submit": _("Issue template") if on else _("Stop issuing"),
         "harmless": on,
         "back": back,
@@ -334,31 +170,192 @@ def publish(request: PageRequest, ca: str, cn: str, on: bool) -> HttpResponse:
     return answers.dialog(request, "console/ca/act.html", context)
 
 
-@page({Role.CA_ADMINISTRATOR}, methods=("POST",))
-def permit(request: PageRequest, ca: str, cn: str) -> HttpResponse:
-    """Grant or take the right to enroll or to autoenroll."""
-    standing, template = ca_of(request, ca), _template(cn)
-    administration = rooms().directory_administration
-    actor = administration.require_template_administrator(request.viewer.requester)
-    who = request.POST.get("principal", "").strip()[:256]
-    principal = rooms().directory.principal(who)
-    if principal is None and not who.upper().startswith("S-1-"):
-        raise InvalidArgument(_("There is no account or group called %(name)s.") % {"name": who or "–"})
-    sid = principal.sid if principal is not None else Sid(who.upper())
-    right = request.POST.get("right", "")
-    enroll, autoenroll = right == "enroll", right == "autoenroll"
-    if request.POST.get("take") == "1":
-        administration.revoke(template.cn, sid, enroll=enroll, autoenroll=autoenroll, actor=actor)
-    else:
-        administration.grant(template.cn, sid, enroll=enroll, autoenroll=autoenroll, actor=actor)
-    return answers.done(request, f"/ca/{standing.slug}/templates/{template.cn}/security/", _("Permissions changed."))
+def _renewing(request: PageRequest, ca: CaStanding, template: CertificateTemplate) -> str:
+    """What stopping means for those who have a certificate."""
+    where = (
+        Restriction("template", Comparison.EQUAL, template.cn),
+        Restriction("not_after", Comparison.GREATER_OR_EQUAL, _seconds(timedelta(0))),
+        Restriction("not_after", Comparison.LESS_OR_EQUAL, _seconds(_AHEAD)),
+    )
+    rows = administer(request, ca).view(Table.ISSUED_CERTIFICATES, where, ("request_id",), limit=_MAX_COUNTED)
+    count = sum(1 for _row in islice(rows, _MAX_COUNTED))
+    told = ngettext(
+        "%(count)s certificate renews through it in 90 days.",
+        "%(count)s certificates renew through it in 90 days.",
+        count,
+    )
+    return " ".join((told % {"count": f"{count:,}"}, _("Issued certificates stay valid.")))
+
+
+# -- new ones --------------------------------------------------------------------------------------------------------
+
+
+class _Accepting(forms.Form):
+    """Fields that are drawn when a risk stands in the way."""
+
+    reason = forms.CharField(label=lazy("Reason"), required=False, max_length=500)
+    word = forms.CharField(label=lazy("Type the number of each risk to confirm"), required=False, max_length=100)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.risky = False
+
+    @property
+    def accepted(self) -> list[str]:
+        return str(self.cleaned_data.get("word", "")).replace(",", " ").upper().split()
+
+    def stopped_by(self, error: InvalidArgument) -> None:
+        """Say what stands in the way, and offer to accept it where it is a risk."""
+        self.risky = isinstance(error, RiskyTemplate)
+        self.add_error(None, error.message)
+
+    def may_accept(self, request: PageRequest) -> bool:
+        """Is nothing accepted, or everything said that accepting takes?"""
+        if not self.accepted:
+            return True
+        self.risky = True
+        if not self.cleaned_data["reason"].strip():
+            self.add_error("reason", _("A risk is accepted with a reason only."))
+        elif access.confirmation_is_due(request):
+            self.add_error(
+                None,
+                _("Confirm first who you are: open your account settings in another tab, add a token, and go back."),
+            )
+        return not self.errors
+
+    def visible(self) -> list[Any]:
+        hidden = () if self.risky else ("reason", "word")
+        return [bound for bound in self.visible_fields() if bound.name not in hidden]
+
+
+class DuplicateForm(_Accepting):
+    display_name = forms.CharField(label=lazy("Template display name"), max_length=MAX_DISPLAY_NAME)
+    cn = forms.CharField(
+        label=lazy("Template name"),
+        max_length=MAX_NAME,
+        help_text=lazy("Letters, digits, '.', '_', '-' and parentheses, no blanks: the name in requests."),
+    )
+    field_order = ("display_name", "cn", "reason", "word")
+
+
+class ImportForm(_Accepting):
+    file = forms.FileField(label=lazy("File"), required=False, help_text=lazy("As Export writes it."))
+    text = forms.CharField(
+        label=lazy("Or its text"),
+        required=False,
+        max_length=MAX_DOCUMENT,
+        widget=forms.Textarea({"rows": 6, "class": "cw-mono"}),
+    )
+    field_order = ("file", "text", "reason", "word")
+
+
+@page({Role.CA_ADMINISTRATOR}, methods=("GET", "POST"))
+def duplicate(request: PageRequest, ca: str, cn: str) -> HttpResponse:
+    """A new template from one, with a name and an OID of its own."""
+    standing, template = ca_of(request, ca), template_called(cn)
+    named = _("Copy of %(name)s") % {"name": template.display_name}
+    initial = {"display_name": named, "cn": _free_name(f"CopyOf{template.cn}")}
+    form = DuplicateForm(request.POST if request.method == "POST" else None, initial=initial)
+    if request.method == "POST" and form.is_valid() and form.may_accept(request):
+        administration = rooms().directory_administration
+        actor = administration.require_template_administrator(request.viewer.requester)
+        try:
+            made = administration.duplicate_template(
+                template.cn,
+                form.cleaned_data["cn"],
+                form.cleaned_data["display_name"],
+                accept_risks=form.accepted,
+                reason=form.cleaned_data["reason"],
+                actor=actor,
+            )
+        except InvalidArgument as error:
+            form.stopped_by(error)
+        else:
+            said = _("%(name)s is made. No CA issues it yet.") % {"name": made.display_name}
+            return answers.done(request, f"/ca/{standing.slug}/templates/{made.cn}/", said)
+    context = {
+        "title": _("Duplicate %(name)s") % {"name": template.display_name},
+        "submit": _("Duplicate"),
+        "form": form,
+        "back": f"/ca/{standing.slug}/templates/{template.cn}/",
+    }
+    return answers.dialog(request, "console/ca/template_new.html", context, status=422 if form.errors else 200)
+
+
+def _free_name(wanted: str) -> str:
+    taken = {cn.casefold() for cn in rooms().directory_administration.templates()}
+    names = (wanted if number == 1 else f"{wanted}{number}" for number in range(1, len(taken) + 2))
+    return next(name for name in names if name.casefold() not in taken)[:MAX_NAME]
+
+
+@page({Role.CA_ADMINISTRATOR}, methods=("GET", "POST"))
+def take_in(request: PageRequest, ca: str) -> HttpResponse:
+    """Import: add a template from a document, or replace the one of the same name."""
+    standing = ca_of(request, ca)
+    back = f"/ca/{standing.slug}/templates/"
+    posted = request.method == "POST"
+    form = ImportForm(request.POST if posted else None, request.FILES if posted else None)
+    if posted and form.is_valid() and form.may_accept(request):
+        administration = rooms().directory_administration
+        actor = administration.require_template_administrator(request.viewer.requester)
+        file = form.cleaned_data["file"]
+        document = file.read(MAX_DOCUMENT + 1) if file else form.cleaned_data["text"].encode()
+        try:
+            stored = administration.put_template(
+                template_from_text(document),
+                accept_risks=form.accepted,
+                reason=form.cleaned_data["reason"],
+                actor=actor,
+            )
+        except InvalidArgument as error:
+            form = ImportForm({**form.cleaned_data, "text": document.decode("utf-8", "replace")})
+            form.is_valid()  # as text from now on: a browser does not keep the file
+            form.stopped_by(error)
+        else:
+            version = f"{stored.major_version}.{stored.minor_version}"
+            said = _("%(name)s, version %(version)s, is stored.") % {"name": stored.display_name, "version": version}
+            return answers.done(request, f"{back}{stored.cn}/", said)
+    context = {
+        "title": _("Import a template"),
+        "crumbs": [(standing.name, ""), (_("Certificate Templates"), back)],
+        "submit": _("Import"),
+        "form": form,
+        "back": back,
+    }
+    return answers.answer(request, "console/ca/template_import.html", context, status=422 if form.errors else 200)
+
+
+# -- out and away ----------------------------------------------------------------------------------------------------
+
+
+@page({Role.CA_ADMINISTRATOR}, methods=("GET", "POST"))
+def delete(request: PageRequest, ca: str, cn: str) -> HttpResponse:
+    """Remove a template of one's own that no CA issues; the directory refuses the others."""
+    standing, template = ca_of(request, ca), template_called(cn)
+    back = f"/ca/{standing.slug}/templates/{template.cn}/"
+    typed = request.POST.get("word", "").strip()
+    if request.method == "POST" and typed == template.cn:
+        administration = rooms().directory_administration
+        actor = administration.require_template_administrator(request.viewer.requester)
+        administration.delete_template(template.cn, actor=actor)
+        said = _("%(name)s is deleted.") % {"name": template.display_name}
+        return answers.done(request, f"/ca/{standing.slug}/templates/?shown={_ALL}", said)
+    context = {
+        "title": _("Delete %(name)s?") % {"name": template.display_name},
+        "text": _("Issued certificates stay valid; they name a template that nobody can look up any more."),
+        "word": template.cn,
+        "submit": _("Delete template"),
+        "back": back,
+    }
+    wrong = request.method == "POST"
+    return answers.dialog(request, "console/ca/template_delete.html", context, status=422 if wrong else 200)
 
 
 @page(access.CA_SETTINGS)
 def export(request: PageRequest, ca: str, cn: str) -> HttpResponse:
     """The template as `certwright template export` writes it."""
     ca_of(request, ca)
-    template = _template(cn)
+    template = template_called(cn)
     return download(f"{template.cn}.json", template_to_text(template).encode(), "application/json")
 
 
@@ -376,14 +373,14 @@ def _find(viewer: Viewer, query: search.Query) -> Iterator[search.Hit]:
 
 finders = [_find]
 
-_AT = "ca/<str:ca>/templates/<str:cn>/"
+_LIST: Final = "ca/<str:ca>/templates/"
+_AT: Final = f"{_LIST}<str:cn>/"
 urls = [
-    path("ca/<str:ca>/templates/", templates),
-    path(_AT, edit),
+    path(_LIST, templates),
+    path(f"{_LIST}-/import/", take_in),  # no template can be called -
     path(f"{_AT}publish/", publish, {"on": True}),
     path(f"{_AT}unpublish/", publish, {"on": False}),
-    path(f"{_AT}permissions/", permit),
+    path(f"{_AT}duplicate/", duplicate),
+    path(f"{_AT}delete/", delete),
     path(f"{_AT}export/", export),
-    *(path(f"{_AT}{tab}/", edit, {"tab": tab}) for tab in TABS),
-    *(path(f"{_AT}{tab}/override/", override, {"tab": tab}) for tab in TABS),
 ]

@@ -8,6 +8,7 @@ from typing import Any, Final
 from django import forms
 from django.http import HttpResponse
 from django.urls import path
+from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy as lazy
 
@@ -143,6 +144,50 @@ def add(request: PageRequest) -> HttpResponse:
     return _shown(request, form, _("Add a device user"), _("Add device user"))
 
 
+class NewForm(forms.Form):
+    """What a device user needs at least, asked for beside the form of a service."""
+
+    name = EditForm.base_fields["name"]
+    username = EditForm.base_fields["username"]
+    new_password = forms.CharField(
+        label=lazy("Password"),
+        max_length=256,
+        strip=False,
+        widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
+        help_text=lazy("A keytab instead is added under Device Users."),
+    )
+
+
+@page({Role.ADMINISTRATOR}, methods=("GET", "POST"))
+def new(request: PageRequest) -> HttpResponse:
+    """A new device user from within the form of a service, where it is chosen at once."""
+    form = NewForm(request.POST if request.method == "POST" else None)
+    if form.is_bound and form.is_valid():
+        data = form.cleaned_data
+        fields = DeviceUserFields(data["name"], data["username"])
+        try:
+            user = rooms().manager.device_users.add(fields, data["new_password"], actor=request.viewer.account)
+        except AdcsError as error:
+            form.add_error(None, error.message)
+        else:
+            if not request.htmx:
+                return answers.done(request, "/adcs/accounts/add/")
+            users = rooms().manager.device_users.list()
+            choice = answers.part(
+                request, "#id_device_user", "console/device_users/options.html", {"users": users, "chosen": user.id}
+            )
+            response = answers.parts(SafeString("<span hidden></span>"), choice)
+            said = _("Device user added: %(name)s") % {"name": user.name}
+            return answers.toast(response, said)
+    context = {
+        "title": _("Add a device user"),
+        "form": form,
+        "submit": _("Add device user"),
+        "back": "/adcs/accounts/add/",
+    }
+    return answers.dialog(request, "console/form_dialog.html", context, status=422 if form.errors else 200)
+
+
 @page({Role.ADMINISTRATOR}, methods=("GET", "POST"))
 def edit(request: PageRequest, user_id: int) -> HttpResponse:
     """Another name, account or realm."""
@@ -208,6 +253,7 @@ def delete(request: PageRequest, user_id: int) -> HttpResponse:
 urls = [
     path("device-users/", device_users),
     path("device-users/add/", add),
+    path("device-users/new/", new),
     path("device-users/<int:user_id>/edit/", edit),
     path("device-users/<int:user_id>/secret/", secret),
     path("device-users/<int:user_id>/delete/", delete),

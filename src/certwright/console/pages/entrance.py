@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import structlog
 from allauth.account import views as account_views
 from allauth.account.internal.decorators import login_not_required
 from allauth.mfa.base import views as mfa_views
@@ -16,11 +17,16 @@ from allauth.mfa.webauthn import views as webauthn_views
 from allauth.socialaccount import views as social_views
 from allauth.socialaccount.providers.openid_connect import views as openid_views
 from django.http import Http404, HttpRequest, HttpResponseBase
+from django.shortcuts import render
 from django.urls import path
 from django.views.decorators.http import require_POST
+from requests import RequestException
 
 from certwright.console.access import public
 from certwright.console.rooms import rooms
+from certwright.console.sign_in import MAX_SAID
+
+log = structlog.get_logger(__name__)
 
 
 @login_not_required  # type: ignore[untyped-decorator]
@@ -36,6 +42,17 @@ class SignIn(account_views.LoginView):  # type: ignore[misc]
         return {**super().get_context_data(**kwargs), "openid": rooms().openid, "hostname": rooms().hostname}
 
 
+@login_not_required  # type: ignore[untyped-decorator]
+def openid_login(request: HttpRequest, provider_id: str) -> HttpResponseBase:
+    """To the provider, once it was asked where; where it does not answer, that is said instead."""
+    try:
+        response: HttpResponseBase = openid_views.login(request, provider_id)
+    except (RequestException, ValueError) as error:  # ValueError: what came is no JSON
+        log.warning("openid_provider_unreachable", provider=provider_id, error=str(error)[:MAX_SAID])
+        return render(request, "socialaccount/unreachable.html", {"openid": rooms().openid}, status=503)
+    return response
+
+
 urls = [
     path("sign-in/", public(SignIn.as_view()), name="account_login"),
     path("sign-out/", public(require_POST(account_views.logout)), name="account_logout"),
@@ -44,7 +61,7 @@ urls = [
     path("sign-in/confirm/code/", public(mfa_views.reauthenticate), name="mfa_reauthenticate"),
     path("sign-in/confirm/key/", public(webauthn_views.reauthenticate_webauthn), name="mfa_reauthenticate_webauthn"),
     path("sign-in/inactive/", public(account_views.account_inactive), name="account_inactive"),
-    path("sign-in/with/<provider_id>/", public(openid_views.login), name="openid_connect_login"),
+    path("sign-in/with/<provider_id>/", public(openid_login), name="openid_connect_login"),
     path("sign-in/with/<provider_id>/callback/", public(openid_views.callback), name="openid_connect_callback"),
     path("sign-in/cancelled/", public(social_views.login_cancelled), name="socialaccount_login_cancelled"),
     path("sign-in/failed/", public(social_views.login_error), name="socialaccount_login_error"),

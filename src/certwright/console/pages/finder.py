@@ -15,10 +15,10 @@ from certwright.console.access import PageRequest, page
 
 @page(anybody=True)
 def results(request: PageRequest) -> HttpResponse:
-    """What was found; Enter opens the only hit."""
+    """What was found; Enter opens the only hit, or the only one that is exactly what was typed."""
     query = search.Query.of(request.GET.get("q", ""))
     hits = search.search(request.viewer, query)
-    if not request.htmx and len(hits) == 1 and hits[0].exact:
+    if not request.htmx and [hit.exact for hit in hits[:2]] in ([True], [True, False]):
         return HttpResponseRedirect(hits[0].href)
     shown = hits[: search.MAX_HITS] if request.htmx else hits
     groups = [

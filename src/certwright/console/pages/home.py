@@ -139,7 +139,7 @@ def _ca_health(viewer: Viewer) -> Iterable[Card]:
     for number, ca in enumerate(viewer.cas[:2]):
         lines = rooms().ca_health(ca.config)
         context = {"ca": ca, "lines": lines, "soon": rooms().clock() + timedelta(hours=1)}
-        yield Card("console/cards/ca_health.html", context, width=4, order=20 + number)
+        yield Card("console/cards/ca_health.html", context, width=4, order=(70 if ca.is_root else 20) + number)
 
 
 dashboard_cards = [_ca_health]

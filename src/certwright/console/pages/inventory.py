@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any, Final
-from urllib.parse import urlencode
 
 from django import forms
 from django.http import HttpResponse, StreamingHttpResponse
@@ -14,20 +15,25 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy as lazy
 
 from certwright.adcs.errors import AdcsError
-from certwright.console import access, answers, search
+from certwright.console import access, answers, clock, search
 from certwright.console.access import PageRequest, Role, Viewer, page
 from certwright.console.authority import download
+from certwright.console.conditions import EXACT, TIME, Field
 from certwright.console.dashboard import Tile
 from certwright.console.listing import EVERYTHING, Column, Filter, Listing
+from certwright.console.menu import Badge
 from certwright.console.pages.new_request import ORDERING
 from certwright.console.rooms import rooms
 from certwright.manager.exporting import COLUMNS as EXPORTED
 from certwright.manager.importing import FileResult, ImportFile
 from certwright.manager.inventory_values import (
-    BulkResult,
+    WEEKS,
+    Band,
     CertificateRow,
     CertificateStatus,
+    ColumnFilter,
     InventoryQuery,
+    Operator,
     Page,
     Sort,
     Source,
@@ -38,18 +44,22 @@ CHANGING: Final = frozenset({Role.OPERATOR, Role.ADMINISTRATOR})
 """Who changes everybody's certificates; requesters change their own."""
 _HERE: Final = "/inventory/"
 _XLSX: Final = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
-_MAX_PEM: Final = 10_000
+FORMS: Final = ("csv", "xlsx", "pem", "zip")
+"""What a list is exported as: a table, or the certificates themselves."""
+_MAX_FILES: Final = 10_000
+MAX_PICKED: Final = 100
+"""Ticked rows: those of the largest page."""
 MAX_CURSOR: Final = 4000
 
 COLUMNS: Final = (
     Column("status", lazy("Status"), css="cw-tight cw-mark-s", sortable=False),
     Column("common_name", lazy("Subject"), css="cw-lead"),
-    Column("issuer", lazy("Issuer"), css="cw-tight"),
+    Column("issuer", lazy("Issuer"), css="cw-tpl"),
     Column("template", lazy("Template"), css="cw-tpl"),
     Column("not_after", lazy("Not After"), css="cw-tight"),
     Column("key", lazy("Key"), css="cw-tight", sortable=False),
-    Column("owner", lazy("Owner"), css="cw-tight"),
-    Column("tags", lazy("Tags"), css="cw-why", sortable=False),
+    Column("owner", lazy("Owner"), css="cw-tpl"),
+    Column("tags", lazy("Tags"), css="cw-tpl", sortable=False),
     Column("renewal", lazy("Renewal"), css="cw-tight", sortable=False),
     Column("id", lazy("Identifier"), css="cw-tight cw-num", sortable=False, off=True),
     Column("created", lazy("Created At"), css="cw-tight", off=True),
@@ -61,6 +71,27 @@ COLUMNS: Final = (
     Column("sha1", lazy("SHA-1"), css="cw-tight", sortable=False, off=True),
     Column("sha256", lazy("SHA-256"), css="cw-tight", sortable=False, off=True),
 )
+FIELDS: Final = (
+    Field("common_name", lazy("Common Name")),
+    Field("names", lazy("Subject Alternative Name")),
+    Field("subject", lazy("Subject")),
+    Field("issuer", lazy("Issuer")),
+    Field("template", lazy("Template")),
+    Field("serial", lazy("Serial Number")),
+    Field("sha1", lazy("SHA-1")),
+    Field("sha256", lazy("SHA-256")),
+    Field("not_before", lazy("Not Before"), TIME),
+    Field("not_after", lazy("Not After"), TIME),
+    Field("key", lazy("Key")),
+    Field("purposes", lazy("Certificate Type")),
+    Field("owner", lazy("Owner")),
+    Field("tag", lazy("Tag"), EXACT),
+    Field("domain", lazy("Domain")),
+    Field("created", lazy("Created At"), TIME),
+    Field("revoked", lazy("Revoked"), TIME),
+    Field("revoked_reason", lazy("Revocation Reason")),
+)
+"""What "Add filter" offers."""
 SOURCE_WORDS: Final = {
     Source.ORDER: lazy("Order"),
     Source.CHAIN: lazy("Chain"),
@@ -71,30 +102,40 @@ SOURCE_WORDS: Final = {
 @page(access.ORDERS)
 def certificates(request: PageRequest) -> HttpResponse:
     """A page of the inventory; only their own for requesters."""
-    listing = _listing(request)
+    listing = read_list(request)
     found: Page[CertificateRow] = rooms().manager.inventory.search(
-        _query(request.viewer, listing), with_count=not listing.after
+        query_of(request.viewer, listing), with_count=not listing.after
     )
-    rows = [_row(row) for row in found.rows]
+    renewed = rooms().manager.inventory.with_renewal([row.id for row in found.rows])
+    rows = [_row(request.viewer, row, renewed) for row in found.rows]
     listing.fill(rows, found.count if not listing.after and not found.next else None, next_key=found.next)
-    query = _query_string(listing)
+    query = listing.url().partition("?")[2]
     listing.exports = [
         ("CSV", f"{_HERE}export/csv/?{query}"),
         ("XLSX", f"{_HERE}export/xlsx/?{query}"),
         ("PEM", f"{_HERE}export/pem/?{query}"),
+        (_("ZIP of PEM"), f"{_HERE}export/zip/?{query}"),
     ]
     context = {
         "title": _("Certificate List"),
         "crumbs": [(_("Inventory"), "")],
         "listing": listing,
         "may_change": request.viewer.is_any(CHANGING | {Role.REQUESTER}),
+        "may_revoke": request.viewer.is_any(CHANGING),
+        "is_anything": bool(rows) or bool(rooms().manager.inventory.ids(_seen_by(request.viewer), 1)),
         "may_order": request.viewer.is_any(ORDERING),
         "show_all": f"{_HERE}?old={EVERYTHING}",
     }
     return answers.answer(request, "console/inventory/list.html", context, rows="console/inventory/rows.html")
 
 
-def _listing(request: PageRequest) -> Listing:
+def _seen_by(viewer: Viewer) -> InventoryQuery:
+    """Everything that somebody may see."""
+    return InventoryQuery(visible_to="" if viewer.sees_everything else viewer.account)
+
+
+def read_list(request: PageRequest) -> Listing:
+    """The query of the list."""
     inventory = rooms().manager.inventory
     everything = request.viewer.sees_everything
 
@@ -128,13 +169,11 @@ def _listing(request: PageRequest) -> Listing:
         Filter(
             "managed",
             _("Managed"),
-            _("Managed and monitored"),
+            _("Managed or not"),
             [("yes", _("Managed")), ("no", _("Monitored"))],
             wide_only=True,
         ),
-        Filter(
-            "key", _("Private key"), _("Key here or not"), [("yes", _("Held")), ("no", _("Not held"))], wide_only=True
-        ),
+        Filter("key", _("Private key"), _("Key or not"), [("yes", _("Held")), ("no", _("Not held"))], wide_only=True),
         Filter(
             "source",
             _("Source"),
@@ -142,23 +181,62 @@ def _listing(request: PageRequest) -> Listing:
             [(each.value, words) for each, words in SOURCE_WORDS.items()],
             wide_only=True,
         ),
-        Filter("old", _("Old ones"), _("Old ones too"), [("hide", _("hidden"))], default="hide", wide_only=True),
+        Filter(
+            "old",
+            _("Hide"),
+            _("Old ones too"),
+            [("hide", _("superseded and expired over 30 days"))],
+            default="hide",
+            wide_only=True,
+        ),
     ]
+    if request.GET.get("week"):
+        filters.append(Filter("week", _("Week"), _("Any week"), _weeks()))
     offered = [each for each in filters if each.choices]
     words = lazy("Name, serial number, thumbprint")
-    listing = Listing.read(request, "inventory", COLUMNS, sort="not_after", filters=offered, search=words, path=_HERE)
+    listing = Listing.read(
+        request, "inventory", COLUMNS, sort="not_after", filters=offered, search=words, fields=FIELDS, path=_HERE
+    )
     listing.after = request.GET.get("after", "")[:MAX_CURSOR]  # names in it may be long
     return listing
 
 
-def _query(viewer: Viewer, listing: Listing) -> InventoryQuery:
+def _weeks() -> list[tuple[str, str]]:
+    """The bars of the dashboard's timeline; week 0 begins now."""
+    now = rooms().clock()
+    starts = [now + timedelta(weeks=number) for number in range(WEEKS + 1)]
+    return [
+        (str(number), f"{clock.day(starts[number])} – {clock.day(starts[number + 1])}") for number in range(WEEKS)
+    ]
+
+
+def _column_filters(listing: Listing) -> tuple[ColumnFilter, ...]:
+    """The filters on any column, as the inventory takes them."""
+    found = []
+    for each in listing.conditions.holding:
+        if each.field.kind == TIME:
+            bounds = each.bounds
+            if bounds.least is not None:  # from then on: later than the second before
+                before = bounds.least - timedelta(seconds=1)
+                found.append(ColumnFilter(each.field.key, Operator.AFTER, before.isoformat()))
+            if bounds.beyond is not None:
+                found.append(ColumnFilter(each.field.key, Operator.BEFORE, bounds.beyond.isoformat()))
+        else:
+            found.append(ColumnFilter(each.field.key, Operator(each.operator), each.value))
+    return tuple(found)
+
+
+def query_of(viewer: Viewer, listing: Listing) -> InventoryQuery:
+    """What the list asks of the inventory; for requesters only what is theirs."""
     status, band, source = listing.value("status"), listing.value("band"), listing.value("source")
+    week = listing.value("week")
     flags = {"yes": True, "no": False}
     asks_for_old = status in (CertificateStatus.EXPIRED, CertificateStatus.SUPERSEDED, CertificateStatus.REVOKED)
     return InventoryQuery(
         text=listing.q,
         status=CertificateStatus(status) if status else None,
         band=int(band) if band else None,
+        week=int(week) if week else None,
         issuer=listing.value("issuer"),
         template=listing.value("template"),
         owner=listing.value("owner"),
@@ -168,15 +246,11 @@ def _query(viewer: Viewer, listing: Listing) -> InventoryQuery:
         managed=flags.get(listing.value("managed")),
         key_held=flags.get(listing.value("key")),
         hide_old=listing.value("old") == "hide" and not asks_for_old,
+        filters=_column_filters(listing),
         sort=Sort(listing.sort, listing.descending),
         cursor=listing.after,
         limit=listing.size,
     )
-
-
-def _query_string(listing: Listing) -> str:
-    values = {"q": listing.q, **listing.params, "sort": ("-" if listing.descending else "") + listing.sort}
-    return urlencode({name: value for name, value in values.items() if value})
 
 
 def state_word(row: CertificateRow) -> str:
@@ -187,14 +261,37 @@ def state_word(row: CertificateRow) -> str:
     return status.value if status in (CertificateStatus.REVOKED, CertificateStatus.SUPERSEDED) else ""
 
 
-def _row(row: CertificateRow) -> dict[str, Any]:
+def _row(viewer: Viewer, row: CertificateRow, renewed: frozenset[int]) -> dict[str, Any]:
+    state, changes = state_word(row), may_change(viewer, row)
     return {
         "cert": row,
         "name": name_of(row),
-        "state": state_word(row),
+        "state": state,
         "issuer": _short(row.issuer),
         "source": SOURCE_WORDS[row.source],
+        "renewal": _renewal_of(row, renewed),
+        "may_change": changes,
+        "may_renew": changes and may_be_renewed(row),
+        "may_revoke": viewer.is_any(CHANGING) and row.service_id is not None and state != "revoked",
+        "may_export": changes and viewer.may_export_keys and row.key_held,
     }
+
+
+def may_be_renewed(row: CertificateRow) -> bool:
+    """Neither a CA's, nor replaced, nor revoked for good, nor on its way."""
+    ordered = row.renewal in ("ordered", "renewed")
+    return not row.is_ca and row.superseded_by is None and row.revoked is None and not ordered
+
+
+def _renewal_of(row: CertificateRow, renewed: frozenset[int]) -> dict[str, Any] | None:
+    """How its renewal stands, as a state with a word; None where none is to come."""
+    if row.renewal.startswith("failed"):
+        return {"state": "failed", "word": _("Failed"), "title": row.renewal.removeprefix("failed: ")}
+    if row.renewal == "ordered":
+        return {"state": "pending", "word": _("Ordered"), "title": ""}
+    if row.renewal == "renewed":
+        return {"state": "superseded", "word": _("Renewed"), "title": ""}
+    return {"state": "ok", "word": _("On"), "title": ""} if row.id in renewed else None
 
 
 def name_of(row: CertificateRow) -> str:
@@ -220,24 +317,34 @@ def may_change(viewer: Viewer, row: CertificateRow) -> bool:
 
 @page(access.ORDERS)
 def export(request: PageRequest, form: str) -> HttpResponseBase:
-    """What the filters leave: CSV streamed, XLSX, or the certificates in PEM."""
-    import tempfile
-
+    """What the filters leave, or what was ticked (`pick`): CSV streamed, XLSX, PEM in one file or each in its own."""
     manager = rooms().manager
-    query = replace(_query(request.viewer, _listing(request)), cursor="")
+    query = replace(query_of(request.viewer, read_list(request)), cursor="")
+    if chosen := picked(request):
+        query = replace(_seen_by(request.viewer), ids=tuple(chosen), sort=query.sort)
     if form == "pem":
-        data = manager.exporting.pem(manager.inventory.ids(query, _MAX_PEM))
+        data = manager.exporting.pem(manager.inventory.ids(query, _MAX_FILES))
         return download("certificates.pem", data, "application/x-pem-file")
     response: StreamingHttpResponse
     if form == "csv":
         response = StreamingHttpResponse(manager.exporting.csv(query, tuple(EXPORTED)), content_type="text/csv")
     else:
         file = tempfile.TemporaryFile()  # noqa: SIM115 - the response reads and closes it
-        manager.exporting.xlsx(query, file, tuple(EXPORTED))
+        if form == "zip":
+            manager.exporting.archive(manager.inventory.ids(query, _MAX_FILES), file)
+        else:
+            manager.exporting.xlsx(query, file, tuple(EXPORTED))
         file.seek(0)
-        response = StreamingHttpResponse(file, content_type=_XLSX)
+        response = StreamingHttpResponse(file, content_type="application/zip" if form == "zip" else _XLSX)
     response["Content-Disposition"] = f'attachment; filename="certificates.{form}"'
     return response
+
+
+def picked(request: PageRequest) -> list[int]:
+    """The numbers of the ticked rows, each once."""
+    given = (request.POST if request.method == "POST" else request.GET).getlist("pick")
+    numbers = (int(each) for each in given if each.isascii() and each.isdigit() and len(each) < 19)
+    return list(dict.fromkeys(numbers))
 
 
 # -- import ----------------------------------------------------------------------------------------------------------
@@ -253,14 +360,21 @@ class _FilesField(forms.FileField):
     def clean(self, data: Any, initial: Any = None) -> list[Any]:
         one = super().clean
         several = data if isinstance(data, (list, tuple)) else [data]
-        return [one(each, initial) for each in several or [None]]
+        return [file for each in several if (file := one(each, initial))]
 
 
 class ImportForm(forms.Form):
     uploads = _FilesField(
         label=lazy("Files"),
-        widget=_Files(attrs={"multiple": True}),
-        help_text=lazy("PEM, DER, PKCS#7, PFX, or a ZIP of them."),
+        required=False,
+        widget=_Files(attrs={"multiple": True, "class": "cw-drop"}),
+        help_text=lazy("Choose them or drop them here: PEM, DER, PKCS#7, PFX, or a ZIP of them."),
+    )
+    folder = _FilesField(
+        label=lazy("Or a folder"),
+        required=False,
+        widget=_Files(attrs={"multiple": True, "webkitdirectory": True}),
+        help_text=lazy("Everything in it is read; what is no certificate is said and left out."),
     )
     password = forms.CharField(
         label=lazy("Password"),
@@ -276,18 +390,26 @@ class ImportForm(forms.Form):
     )
     managed = forms.BooleanField(label=lazy("Managed here, not only watched"), required=False)
 
+    def clean(self) -> dict[str, Any]:
+        data: dict[str, Any] = super().clean() or {}
+        if not data.get("uploads") and not data.get("folder"):
+            self.add_error("uploads", _("Choose files or a folder."))
+        return data
+
 
 @page({Role.OPERATOR, Role.ADMINISTRATOR, Role.REQUESTER}, methods=("GET", "POST"))
 def import_files(request: PageRequest) -> HttpResponse:
-    """Files into the inventory; with `look`, only what is in them."""
+    """Files into the inventory. First what is in each of them is shown (`look`); then they are stored."""
     viewer = request.viewer
     form = ImportForm(request.POST, request.FILES) if request.method == "POST" else ImportForm()
+    if not viewer.is_any(CHANGING):
+        del form.fields["owner"]
     shown: list[dict[str, Any]] = []
     stored = False
     if form.is_bound and form.is_valid():
         data = form.cleaned_data
-        files = [ImportFile(each.name, each.read()) for each in data["uploads"]]
-        owner = data["owner"] if viewer.is_any(CHANGING) else viewer.account
+        files = [ImportFile(each.name, each.read()) for each in (*data["uploads"], *data["folder"])]
+        owner = data.get("owner", viewer.account)
         tags = [tag for part in data["tags"].split(",") if (tag := part.strip())]
         importing = rooms().manager.importing
         try:
@@ -308,45 +430,45 @@ def import_files(request: PageRequest) -> HttpResponse:
         "form": form,
         "files": shown,
         "stored": stored,
+        "new": sum(each["new"] for each in shown),
+        "known": sum(each["known"] for each in shown),
+        "problems": sum(bool(each["problem"]) for each in shown),
     }
-    return answers.answer(request, "console/inventory/imported.html", context, status=422 if form.errors else 200)
+    status = 422 if form.errors else 200
+    return answers.answer(
+        request, "console/inventory/import.html", context, rows="console/inventory/imported.html", status=status
+    )
 
 
 def _file(result: FileResult) -> dict[str, Any]:
+    """What was read of one file, and how many of its certificates are new here."""
     found = []
     for each in result.certificates:
-        words = [result.name, f"{each.view.not_after:%Y-%m-%d}"]
+        words = [_("valid until %(day)s") % {"day": clock.day(each.view.not_after)}]
         words += [_("with its private key")] if each.with_key else []
         words += [_("known already")] if each.known is not None else []
         found.append({"name": each.view.common_name or each.view.subject_name, "detail": ", ".join(words)})
-    return {"name": result.name, "problem": result.problem, "certificates": found}
-
-
-# -- acts on many ----------------------------------------------------------------------------------------------------
-
-
-@page({Role.OPERATOR, Role.ADMINISTRATOR, Role.REQUESTER}, methods=("POST",))
-def bulk(request: PageRequest, act: str) -> HttpResponse:
-    """Tag, untag, or another owner for the ticked ones that the viewer may change."""
-    inventory = rooms().manager.inventory
-    value = request.POST.get("value", "")[:255]
-    ids = [int(each) for each in request.POST.getlist("pick")[:100] if each.isascii() and each.isdigit()]
-    viewer = request.viewer
-    allowed = [each for each in ids if may_change(viewer, inventory.get(each).row)]
-    result: BulkResult
-    match act:
-        case "tag":
-            result = inventory.tag(allowed, value.split(","), actor=viewer.account)
-        case "untag":
-            result = inventory.untag(allowed, value, actor=viewer.account)
-        case _:
-            result = inventory.set_owner(allowed, value, actor=viewer.account)
-    reasons = list(dict.fromkeys(result.refused.values()))[:2]
-    text = " ".join((_("Changed: %(count)s") % {"count": len(result.done)}, *reasons))
-    return answers.done(request, _HERE, text)
+    new = sum(each.known is None for each in result.certificates)
+    return {
+        "name": result.name,
+        "problem": result.problem,
+        "certificates": found,
+        "new": new,
+        "known": len(result.certificates) - new,
+    }
 
 
 # -- elsewhere -------------------------------------------------------------------------------------------------------
+
+
+def _renewed_words(band: Band) -> str:
+    """What of a band needs somebody."""
+    if not band.total:
+        return _("none")
+    if not band.without_renewal:
+        return _("all with renewal")
+    return _("%(count)s without renewal") % {"count": band.without_renewal}
+
 
 _BAND_LOOKS: Final = {7: ("red", 10), 30: ("orange", 20), 90: ("yellow", 30)}
 
@@ -358,8 +480,7 @@ def _tiles(viewer: Viewer) -> list[Tile]:
         Tile(
             labels[band.last],
             band.total,
-            _("%(with)s with renewal, %(without)s without")
-            % {"with": band.with_renewal, "without": band.without_renewal},
+            _renewed_words(band),
             f"{_HERE}?band={band.last}",
             icon="calendar-x",
             colour=_BAND_LOOKS[band.last][0] if band.total else "gray",
@@ -391,12 +512,18 @@ def _find(viewer: Viewer, query: search.Query) -> list[search.Hit]:
     ]
 
 
+def _badge(viewer: Viewer) -> Badge:
+    """What ends within 7 days and nobody renews."""
+    count = rooms().manager.inventory.urgent("" if viewer.sees_everything else viewer.account)
+    return Badge(count, "red", _("expire within 7 days without renewal"))
+
+
+badges = {_HERE: _badge}
 dashboard_tiles = [_tiles]
 finders = [_find]
 
 urls = [
     path("inventory/", certificates),
     path("inventory/import/", import_files),
-    *(path(f"inventory/export/{form}/", export, {"form": form}) for form in ("csv", "xlsx", "pem")),
-    *(path(f"inventory/bulk/{act}/", bulk, {"act": act}) for act in ("tag", "untag", "owner")),
+    *(path(f"inventory/export/{form}/", export, {"form": form}) for form in FORMS),
 ]

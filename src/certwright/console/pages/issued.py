@@ -17,12 +17,13 @@ from certwright.console.listing import Column
 
 COLUMNS: Final = (
     Column("request_id", lazy("Request ID"), css="cw-tight cw-num"),
-    Column("requester", lazy("Requester Name"), css="cw-tight"),
+    Column("requester", lazy("Requester Name"), css="cw-short"),
     Column("common_name", lazy("Issued Common Name"), css="cw-lead"),
-    Column("template", lazy("Certificate Template"), css="cw-tight"),
+    Column("template", lazy("Certificate Template"), css="cw-short"),
     Column("not_before", lazy("Certificate Effective Date"), css="cw-tight cw-hide-s"),
     Column("not_after", lazy("Certificate Expiration Date"), css="cw-tight"),
     Column("serial_number", lazy("Serial Number"), css="cw-tight cw-hide-s"),
+    Column("binary", lazy("Binary Certificate"), css="cw-tight cw-hide-s", sortable=False, off=True),
     Column("alternative_names", lazy("Subject Alternative Name"), css="cw-wrap", off=True),
     Column("key", lazy("Key"), css="cw-tight", sortable=False, off=True),
     Column("method", lazy("Came by"), css="cw-tight", off=True),
@@ -48,6 +49,7 @@ WANTED: Final = (
 @page(access.QUEUES)
 def issued(request: PageRequest, ca: str) -> HttpResponseBase:
     """What the CA issued and has not revoked."""
+    revoke = {"href": f"/ca/{ca}/issued/revoke/", "label": _("Revoke…"), "icon": "ban"}
     return answer_list(
         request,
         ca,
@@ -57,6 +59,7 @@ def issued(request: PageRequest, ca: str) -> HttpResponseBase:
         title=_("Issued Certificates"),
         template="console/ca/issued_rows.html",
         wanted=WANTED,
+        context={"bulk": [revoke]},
     )
 
 

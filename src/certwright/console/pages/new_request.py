@@ -3,30 +3,31 @@
 from __future__ import annotations
 
 import secrets
+from dataclasses import replace
 from typing import Any, Final
 
 from django import forms
 from django.http import HttpResponse
-from django.shortcuts import render
 from django.urls import path
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy as lazy
 
-from certwright.adcs.errors import AdcsError
+from certwright.adcs.errors import AdcsError, InvalidArgument
 from certwright.console import access, answers
 from certwright.console.access import PageRequest, Role, page
-from certwright.console.listing import Column, Listing, in_memory
+from certwright.console.forecasting import Question, domain_hint, look, offered_templates, template_hint
 from certwright.console.rooms import rooms
 from certwright.keystores.base import KeyAlgorithm
-from certwright.manager.keys import subject_and_names
 from certwright.manager.values import AlternativeName, FormFields, KeyFields, OrderFields, key
-from certwright.manager.values import RequestForm as SavedForm
 from certwright.pki import names as dn
 from certwright.pki import oids
 
 ORDERING: Final = access.ORDERS - {Role.CA_ADMINISTRATOR, Role.AUDITOR}
 """Who may order: everybody who sees orders but those who only read."""
 MAX_CSR: Final = 64 * 1024
+RENEW_DAYS: Final = 30
+_HERE: Final = "/adcs/orders/new/"
+_FORM: Final = "console/new_request/page.html"
 
 ALGORITHM_WORDS: Final = {
     KeyAlgorithm.RSA_3072: "RSA 3072",
@@ -35,17 +36,18 @@ ALGORITHM_WORDS: Final = {
     KeyAlgorithm.ECDSA_P256: "ECDSA P-256",
     KeyAlgorithm.ECDSA_P384: "ECDSA P-384",
 }
+PASTE, UPLOAD, MAKE = "paste", "upload", "make"
 
 
 class RequestForm(forms.Form):
-    """An order. A request and names of one to be made here exclude each other."""
+    """An order. A request and names of one to be made here exclude each other; `source` says which of them counts."""
 
     domain = forms.ChoiceField(label=lazy("ADCS Domain"))
-    template = forms.CharField(
-        label=lazy("Template"),
-        max_length=64,
-        widget=forms.TextInput(attrs={"list": "offered", "autocomplete": "off"}),
-        help_text=lazy("Its name; those that the services offer are suggested."),
+    template = forms.CharField(label=lazy("Template"), max_length=64)
+    source = forms.ChoiceField(
+        label=lazy("Where the key is made"),
+        required=False,
+        choices=[(PASTE, lazy("Paste")), (UPLOAD, lazy("Upload")), (MAKE, lazy("Make here"))],
     )
     csr = forms.CharField(
         label=lazy("Certificate request (PKCS#10, PEM or base64)"),
@@ -53,8 +55,17 @@ class RequestForm(forms.Form):
         max_length=MAX_CSR,
         widget=forms.Textarea(attrs={"rows": 6, "spellcheck": "false", "class": "cw-mono cw-csr"}),
     )
-    file = forms.FileField(label=lazy("Or its file"), required=False)
-    common_name = forms.CharField(label=lazy("Common Name"), required=False, max_length=255)
+    file = forms.FileField(
+        label=lazy("Certificate request, as a file"),
+        required=False,
+        help_text=lazy("PKCS#10, in PEM or DER."),
+    )
+    common_name = forms.CharField(
+        label=lazy("Common Name"),
+        required=False,
+        max_length=255,
+        widget=forms.TextInput(attrs={"placeholder": "web.corp.example", "spellcheck": "false"}),
+    )
     algorithm = forms.ChoiceField(
         label=lazy("Key"),
         required=False,
@@ -78,12 +89,28 @@ class RequestForm(forms.Form):
     fetch = forms.BooleanField(
         label=lazy("Fetch into the inventory as soon as it is Issued"), required=False, initial=True
     )
+    renew = forms.BooleanField(label=lazy("Renew 30 days before expiry"), required=False)
     token = forms.CharField(widget=forms.HiddenInput, max_length=64, required=False)
+    form_id = forms.IntegerField(widget=forms.HiddenInput, required=False, min_value=1)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         domains = rooms().manager.services.domains()
         self.fields["domain"].choices = [(each, each) for each in domains]  # type: ignore[attr-defined]
+        chosen = str(self["domain"].value() or "")
+        self._offer(chosen if chosen in domains else next(iter(domains), ""))
+
+    def _offer(self, domain: str) -> None:
+        """A domain's templates as a choice, with one that was named otherwise; a text field where none is known."""
+        offered = offered_templates(domain)
+        if not offered:
+            self.fields["template"].help_text = lazy("Its name; Refresh of the service reads what it offers.")
+            return
+        choices = [(each.name, _shown(each.display_name, each.name)) for each in offered]
+        named = str(self["template"].value() or "")
+        if named and key(named) not in {key(name) for name, _words in choices}:
+            choices.append((named, named))
+        self.fields["template"].widget = forms.Select(choices=choices)
 
     def clean_file(self) -> bytes:
         file = self.cleaned_data.get("file")
@@ -96,6 +123,13 @@ class RequestForm(forms.Form):
 
     def clean(self) -> dict[str, Any]:
         data: dict[str, Any] = super().clean() or {}
+        source = data.get("source", "")
+        if source in (PASTE, UPLOAD):  # what stands in the other panes does not count
+            data |= {"common_name": "", "names": "", "subject": ""}
+        if source in (UPLOAD, MAKE):
+            data["csr"] = ""
+        if source in (PASTE, MAKE):
+            data["file"] = b""
         given = sum(
             (
                 bool(data.get("csr", "").strip()),
@@ -104,9 +138,7 @@ class RequestForm(forms.Form):
             )
         )
         if given != 1 and not self.errors:
-            raise forms.ValidationError(
-                _("Paste a request, upload one, or enter the names of one to be made here; one of the three.")
-            )
+            raise forms.ValidationError(_MISSING.get(source, _ONE_OF_THREE))
         return data
 
     @property
@@ -124,9 +156,11 @@ class RequestForm(forms.Form):
             csr=csr,
             key=None if csr else self.key_fields,
             owner=data["owner"],
-            tags=tuple(tag for part in data["tags"].split(",") if (tag := part.strip())),
+            tags=tags_of(data["tags"]),
             fetch=data["fetch"],
             token=data["token"],
+            renew_days=RENEW_DAYS if data["renew"] else 0,
+            form_id=data["form_id"],
         )
 
     @property
@@ -134,12 +168,52 @@ class RequestForm(forms.Form):
         data = self.cleaned_data
         common_name = data.get("common_name", "").strip()
         first = dn.format_name(dn.name_of((oids.COMMON_NAME, common_name))) if common_name else ""
-        lines = data.get("names", "").splitlines()
         return KeyFields(
             KeyAlgorithm(data.get("algorithm") or KeyAlgorithm.RSA_3072),
             ",".join(part for part in (first, data.get("subject", "").strip()) if part),
-            tuple(AlternativeName.parse(line) for line in lines if line.strip()),
+            names_of(data.get("names", "")),
         )
+
+    @property
+    def question(self) -> Question:
+        """What the form says so far, for the forecast.
+
+        Raises:
+            InvalidArgument: a name cannot be read.
+        """
+        data = self.cleaned_data
+        asked = Question(data.get("domain", ""), data.get("template", ""), names_text=data.get("names", ""))
+        asked.csr = data.get("csr", "").strip().encode() or data.get("file") or b""
+        if not asked.csr and any(data.get(each, "").strip() for each in ("common_name", "names", "subject")):
+            asked.made = self.key_fields
+        return asked
+
+
+_ONE_OF_THREE: Final = lazy(
+    "Paste a request, upload one, or enter the names of one to be made here; one of the three."
+)
+_MISSING: Final = {
+    PASTE: lazy("Paste a certificate request, or choose Make here."),
+    UPLOAD: lazy("Choose the file with the certificate request, or choose Make here."),
+    MAKE: lazy("Enter a common name or an alternative name."),
+}
+
+
+def _shown(display_name: str, name: str) -> str:
+    return f"{display_name} ({name})" if display_name and key(display_name) != key(name) else name
+
+
+def names_of(text: str) -> tuple[AlternativeName, ...]:
+    """Alternative names, one on each line.
+
+    Raises:
+        InvalidArgument: a line is none.
+    """
+    return tuple(AlternativeName.parse(line) for line in text.splitlines() if line.strip())
+
+
+def tags_of(text: str) -> tuple[str, ...]:
+    return tuple(tag for part in text.split(",") if (tag := part.strip()))
 
 
 @page(ORDERING, methods=("GET", "POST"))
@@ -155,152 +229,50 @@ def new_request(request: PageRequest) -> HttpResponse:
             else:
                 return answers.done(request, f"/adcs/orders/{order.id}/")
     else:
-        asked = {name: request.GET[name][:1000] for name in ("domain", "template") if name in request.GET}
-        form = RequestForm(initial={"token": secrets.token_urlsafe(24), "owner": request.viewer.account, **asked})
+        form = RequestForm(initial=_initial(request))
     services = rooms().manager.services
-    offered = {key(each.name): each for domain in services.domains() for each in services.domain_templates(domain)}
+    domain, template = str(form["domain"].value() or ""), str(form["template"].value() or "")
     context = {
         "title": _("New request"),
         "crumbs": [(_("Certificate Authorities (CA)"), ""), (_("ADCS"), ""), (_("Orders"), "/adcs/orders/")],
         "form": form,
-        "offered": [offered[each] for each in sorted(offered)],
+        "source": form["source"].value() or PASTE,
+        "saved_forms": rooms().manager.forms.list()[:50],
         "has_services": bool(services.list()),
         "may_add_service": request.viewer.may(Role.ADMINISTRATOR),
+        "hint": template_hint(domain, template, rooms().manager.orders.route(domain, template) if domain else ()),
+        "domain_hint": domain_hint(domain),
     }
-    return answers.answer(request, "console/new_request/page.html", context, status=422 if form.errors else 200)
+    return answers.answer(request, _FORM, context, status=422 if form.errors else 200)
 
 
-@page(ORDERING, methods=("POST",))
-def check(request: PageRequest) -> HttpResponse:
-    """What the form says so far: read, and sent to nobody."""
-    form = RequestForm(request.POST, request.FILES)
-    form.is_valid()
-    data = form.cleaned_data
-    asked: list[tuple[Any, Any]] = []
-    problem = ""
+def _initial(request: PageRequest) -> dict[str, Any]:
+    """An empty form, or one begun by a request form, by another order, or by what the address says."""
+    domains = rooms().manager.services.domains()
+    initial: dict[str, Any] = {
+        "token": secrets.token_urlsafe(24),
+        "owner": request.viewer.account,
+        "domain": next(iter(domains), ""),
+    }
+    number = request.GET.get("form", "")
+    if number.isascii() and number.isdigit() and len(number) < 18:
+        initial |= _from_form(int(number))
+    for name in ("domain", "template", "common_name", "names", "subject"):
+        if name in request.GET:
+            initial[name] = request.GET[name][:4000]
+    if "source" not in initial and any(initial.get(each) for each in ("common_name", "names")):
+        initial["source"] = MAKE
+    return initial
+
+
+def _from_form(form_id: int) -> dict[str, Any]:
     try:
-        csr = data.get("csr", "").strip().encode() or data.get("file") or b""
-        if csr:
-            asked = _read(csr)
-        elif data.get("common_name") or data.get("names") or data.get("subject"):
-            asked = _to_be_made(form.key_fields)
-    except AdcsError as error:
-        problem = error.message
-    domain, template = data.get("domain", ""), data.get("template", "")
-    route = rooms().manager.orders.route(domain, template) if domain and template else ()
-    return render(request, "console/new_request/check.html", {"asked": asked, "problem": problem, "route": route})
-
-
-def _read(csr: bytes) -> list[tuple[Any, Any]]:
-    facts = rooms().manager.orders.read_request(csr)
-    return [
-        (_("Subject"), facts.subject),
-        (_("SAN"), ", ".join(facts.names)),
-        (_("Key"), _("%(key)s, signature valid") % {"key": facts.key_name}),
-        (_("Template named in it"), facts.template),
-    ]
-
-
-def _to_be_made(fields: KeyFields) -> list[tuple[Any, Any]]:
-    subject, names = subject_and_names(fields)
-    return [
-        (_("Subject"), dn.format_name(subject)),
-        (_("SAN"), ", ".join(map(str, names))),
-        (_("Key"), _("%(key)s, made here") % {"key": ALGORITHM_WORDS[fields.algorithm]}),
-    ]
-
-
-# -- request forms ---------------------------------------------------------------------------------------------------
-
-_FORMS: Final = "/inventory/forms/"
-_KEEPING: Final = frozenset({Role.OPERATOR, Role.ADMINISTRATOR})
-"""Who changes and deletes forms, which everybody uses; whoever orders may add one."""
-FORM_COLUMNS: Final = (
-    Column("name", lazy("Name"), css="cw-lead"),
-    Column("domain", lazy("Domain"), css="cw-tight"),
-    Column("template", lazy("Template"), css="cw-tpl"),
-    Column("key", lazy("Key"), css="cw-tight"),
-    Column("defaults", lazy("Defaults"), css="cw-why", sortable=False),
-    Column("used", lazy("Used"), css="cw-tight cw-num"),
-    Column("last_used", lazy("Last used"), css="cw-tight", off=True),
-)
-
-
-@page(access.ORDERS)
-def request_forms(request: PageRequest) -> HttpResponse:
-    """Saved forms: a repeat asks only for the names."""
-    listing = Listing.read(request, "request-forms", FORM_COLUMNS, sort="name", search=lazy("Name, template"))
-    found = [_form_row(form) for form in rooms().manager.forms.list()]
-    in_memory(listing, found, searched=("name", "domain", "template"))
-    context = {
-        "title": _("Request Forms"),
-        "crumbs": [(_("Inventory"), "")],
-        "listing": listing,
-        "may_order": request.viewer.is_any(ORDERING),
-        "may_change": request.viewer.is_any(_KEEPING),
-    }
-    template = "console/new_request/forms.html"
-    return answers.answer(request, template, context, rows="console/new_request/forms_rows.html")
-
-
-def _form_row(form: SavedForm) -> dict[str, Any]:
-    fields = form.fields
+        fields: FormFields = rooms().manager.forms.get(form_id).fields
+    except InvalidArgument:  # deleted meanwhile
+        return {}
     return {
-        "id": form.id,
-        "name": fields.name,
-        "domain": fields.domain,
-        "template": fields.template,
-        "key": ALGORITHM_WORDS[fields.algorithm],
-        "defaults": ", ".join(part for part in (fields.subject, *map(str, fields.names), *fields.tags) if part),
-        "used": form.used,
-        "last_used": form.last_used,
-    }
-
-
-class SavedFormForm(forms.Form):
-    """A request form as people enter it."""
-
-    name = forms.CharField(label=lazy("Name"), max_length=255)
-    domain = forms.CharField(label=lazy("ADCS Domain"), max_length=255)
-    template = forms.CharField(label=lazy("Template"), max_length=64)
-    algorithm = RequestForm.base_fields["algorithm"]
-    subject = RequestForm.base_fields["subject"]
-    names = RequestForm.base_fields["names"]
-    owner = RequestForm.base_fields["owner"]
-    tags = RequestForm.base_fields["tags"]
-
-    @property
-    def values(self) -> FormFields:
-        data = self.cleaned_data
-        return FormFields(
-            name=data["name"],
-            domain=data["domain"],
-            template=data["template"],
-            algorithm=KeyAlgorithm(data["algorithm"] or KeyAlgorithm.RSA_3072),
-            subject=data["subject"].strip(),
-            names=_names(data["names"]),
-            owner=data["owner"],
-            tags=tuple(tag for part in data["tags"].split(",") if (tag := part.strip())),
-        )
-
-
-def _names(text: str) -> tuple[AlternativeName, ...]:
-    return tuple(AlternativeName.parse(line) for line in text.splitlines() if line.strip())
-
-
-@page(ORDERING, methods=("GET", "POST"))
-def add_form(request: PageRequest) -> HttpResponse:
-    """A new request form."""
-    form = SavedFormForm(request.POST if request.method == "POST" else None)
-    return _saved(request, form, _("Add request form"), None)
-
-
-@page(_KEEPING, methods=("GET", "POST"))
-def edit_form(request: PageRequest, form_id: int) -> HttpResponse:
-    """Change a request form."""
-    fields: FormFields = rooms().manager.forms.get(form_id).fields
-    initial = {
-        "name": fields.name,
+        "form_id": form_id,
+        "source": MAKE,
         "domain": fields.domain,
         "template": fields.template,
         "algorithm": fields.algorithm.value,
@@ -309,90 +281,89 @@ def edit_form(request: PageRequest, form_id: int) -> HttpResponse:
         "owner": fields.owner,
         "tags": ", ".join(fields.tags),
     }
-    form = SavedFormForm(request.POST if request.method == "POST" else None, initial=initial)
-    return _saved(request, form, fields.name, form_id)
 
 
-def _saved(request: PageRequest, form: SavedFormForm, title: str, form_id: int | None) -> HttpResponse:
-    """The form page; a valid one is kept."""
-    if form.is_bound and form.is_valid():
-        kept = rooms().manager.forms
-        try:
-            if form_id is None:
-                kept.add(form.values, actor=request.viewer.account)
-            else:
-                kept.edit(form_id, form.values, actor=request.viewer.account)
-        except AdcsError as error:
-            form.add_error(None, error.message)
-        else:
-            return answers.done(
-                request, _FORMS, _("Request form kept: %(name)s") % {"name": form.cleaned_data["name"]}
+@page(ORDERING, methods=("POST",))
+def check(request: PageRequest) -> HttpResponse:
+    """What the form says so far: read and looked at, and sent to nobody."""
+    form = RequestForm(request.POST, request.FILES)
+    form.is_valid()
+    parts = []
+    try:
+        question = form.question
+    except AdcsError as error:
+        outlook = replace(look(Question(form.cleaned_data.get("domain", ""))), problem=error.message)
+    else:
+        if request.POST.get("listed") not in (None, question.domain):  # another domain, with other templates
+            question.template = _offered_first(question)
+            other = RequestForm(initial={"domain": question.domain, "template": question.template})
+            parts.append(
+                answers.part(request, "#template-field", "console/new_request/template.html", {"form": other})
             )
-    context = {
-        "title": title,
-        "crumbs": [(_("Inventory"), ""), (_("Request Forms"), _FORMS)],
-        "form": form,
-        "submit": _("Save"),
-        "back": _FORMS,
-    }
-    status = 422 if form.errors else 200
-    return answers.answer(request, "console/adcs_accounts/form_page.html", context, status=status)
+        outlook = look(question)
+    hint = answers.part(request, "#template-hint", "console/new_request/hint.html", {"hint": outlook.hint})
+    where = {"hint": domain_hint(form.cleaned_data.get("domain", ""))}
+    services = answers.part(request, "#domain-hint", "console/new_request/hint.html", where)
+    column = answers.part(request, "#forecast", "console/new_request/check.html", {"outlook": outlook})
+    return answers.parts(*parts, services, hint, column)
 
 
-class GenerateForm(forms.Form):
-    """All that a repeat asks for."""
+def _offered_first(question: Question) -> str:
+    """The chosen template where that domain has it too, else its first one."""
+    offered = [each.name for each in offered_templates(question.domain)]
+    known = {key(name) for name in offered}
+    return question.template if key(question.template) in known or not offered else offered[0]
 
-    common_name = RequestForm.base_fields["common_name"]
-    names = RequestForm.base_fields["names"]
-    token = RequestForm.base_fields["token"]
 
-
-@page(ORDERING, methods=("GET", "POST"))
-def generate(request: PageRequest, form_id: int) -> HttpResponse:
-    """Order by a request form."""
-    saved = rooms().manager.forms.get(form_id)
-    initial = {"token": secrets.token_urlsafe(24)}
-    form = GenerateForm(request.POST if request.method == "POST" else None, initial=initial)
-    if form.is_bound and form.is_valid():
-        data, manager, actor = form.cleaned_data, rooms().manager, request.viewer.account
+@page(ORDERING, methods=("POST",))
+def save(request: PageRequest) -> HttpResponse:
+    """Save as form: what of a request can be repeated, under a name."""
+    naming = NameForm(request.POST if "name" in request.POST else None)
+    given = RequestForm(request.POST)
+    given.is_valid()
+    if naming.is_bound and naming.is_valid():
         try:
-            fields = manager.forms.order(form_id, data["common_name"], _names(data["names"]), token=data["token"])
-            order = manager.orders.place(fields, actor=actor)
+            fields = _repeatable(naming.cleaned_data["name"], given.cleaned_data)
+            rooms().manager.forms.add(fields, actor=request.viewer.account)
         except AdcsError as error:
-            form.add_error(None, error.message)
+            naming.add_error("name", error.message)
         else:
-            return answers.done(request, f"/adcs/orders/{order.id}/")
+            said = _("Request form kept: %(name)s") % {"name": fields.name}
+            if request.htmx:
+                return answers.toast(HttpResponse(" "), said)
+            return answers.done(request, "/inventory/forms/", said)
+    kept = ("domain", "template", "algorithm", "subject", "names", "owner", "tags", "source")
     context = {
-        "title": _("Generate from %(name)s") % {"name": saved.fields.name},
-        "form": form,
-        "submit": _("Submit request"),
-        "back": _FORMS,
+        "title": _("Save as request form"),
+        "text": _("A repeat then asks only for the common name and alternative names."),
+        "form": naming,
+        "kept": [(name, request.POST.get(name, "")) for name in kept],
+        "submit": _("Save request form"),
+        "back": _HERE,
+        "action": f"{_HERE}save/",
     }
-    return answers.dialog(request, "console/new_request/generate.html", context, status=422 if form.errors else 200)
+    return answers.dialog(request, "console/new_request/save.html", context, status=422 if naming.errors else 200)
 
 
-@page(_KEEPING, methods=("GET", "POST"))
-def delete_form(request: PageRequest, form_id: int) -> HttpResponse:
-    """Remove a request form; what was ordered with it stays."""
-    saved = rooms().manager.forms.get(form_id)
-    if request.method == "POST":
-        rooms().manager.forms.delete(form_id, actor=request.viewer.account)
-        return answers.done(request, _FORMS, _("Request form deleted: %(name)s") % {"name": saved.fields.name})
-    context = {
-        "title": _("Delete %(name)s?") % {"name": saved.fields.name},
-        "text": _("What was ordered with it stays."),
-        "submit": _("Delete request form"),
-        "back": _FORMS,
-    }
-    return answers.dialog(request, "console/ca/act.html", context)
+class NameForm(forms.Form):
+    name = forms.CharField(label=lazy("Name"), max_length=255)
+
+
+def _repeatable(name: str, data: dict[str, Any]) -> FormFields:
+    return FormFields(
+        name=name,
+        domain=data.get("domain", ""),
+        template=data.get("template", ""),
+        algorithm=KeyAlgorithm(data.get("algorithm") or KeyAlgorithm.RSA_3072),
+        subject=data.get("subject", "").strip(),
+        names=(),
+        owner=data.get("owner", ""),
+        tags=tags_of(data.get("tags", "")),
+    )
 
 
 urls = [
     path("adcs/orders/new/", new_request),
     path("adcs/orders/new/check/", check),
-    path("inventory/forms/", request_forms),
-    path("inventory/forms/add/", add_form),
-    path("inventory/forms/<int:form_id>/edit/", edit_form),
-    path("inventory/forms/<int:form_id>/generate/", generate),
-    path("inventory/forms/<int:form_id>/delete/", delete_form),
+    path("adcs/orders/new/save/", save),
 ]

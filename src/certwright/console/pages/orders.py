@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Final
+from urllib.parse import urlencode
 
 from django.http import Http404, HttpResponse
 from django.shortcuts import render
@@ -20,10 +21,12 @@ from certwright.console.authority import download
 from certwright.console.dashboard import Step, Tile
 from certwright.console.listing import Column, Filter, Listing
 from certwright.console.menu import Badge
+from certwright.console.pages.events import Event
 from certwright.console.pages.new_request import ORDERING
-from certwright.console.rooms import rooms
+from certwright.console.rooms import CaStanding, rooms
+from certwright.console.states import STATES
 from certwright.manager.inventory_values import BulkResult
-from certwright.manager.values import Order, OrderFilter, OrderQuery, OrderState, OrderTab, key
+from certwright.manager.values import Order, OrderFilter, OrderQuery, OrderState, OrderTab, StoryLine, key
 from certwright.pki import armor
 
 _HERE: Final = "/adcs/orders/"
@@ -140,8 +143,30 @@ def _row(viewer: Viewer, order: Order) -> dict[str, Any]:
         "state": order.state.name.lower(),
         "settled": order.state.is_settled,
         "message": order.message if order.state is not OrderState.ISSUED else "",
-        "may_act": may_act(viewer, order),
+        **_acts(viewer, order),
     }
+
+
+def _acts(viewer: Viewer, order: Order) -> dict[str, Any]:
+    """What the viewer may do with an order, for its buttons and its menu."""
+    own = _own_ca(viewer, order)
+    officer = own is not None and viewer.on(own, Role.CERTIFICATE_MANAGER)
+    again = {"domain": order.domain, "template": order.template, "common_name": order.common_name}
+    names = "\n".join(name for name in order.names.split(", ") if name)
+    return {
+        "may_act": may_act(viewer, order),
+        "may_order": viewer.is_any(ORDERING),
+        "request_at_ca": f"/ca/{own.slug}/requests/{order.request_id}/" if officer and own is not None else "",
+        "again": f"{_HERE}new/?{urlencode({**again, 'names': names})}",
+    }
+
+
+def _own_ca(viewer: Viewer, order: Order) -> CaStanding | None:
+    """The CA of this installation that has the order's request; it checks itself who may do what there."""
+    if order.request_id is None:
+        return None
+    wanted = order.config.casefold()
+    return next((ca for ca in viewer.cas if ca.config.casefold() == wanted), None)
 
 
 def _name(order: Order) -> str:
@@ -191,7 +216,8 @@ def body(request: PageRequest, order_id: int) -> HttpResponse:
     order = _order(request.viewer, order_id)
     if order.state.is_settled:
         return answers.done(request, f"{_HERE}{order_id}/")
-    return render(request, "console/orders/body.html", _picture(request.viewer, order))
+    rooms().manager.orders.hasten(order_id)
+    return render(request, "console/orders/page_body.html", _picture(request.viewer, order))
 
 
 def _picture(viewer: Viewer, order: Order) -> dict[str, Any]:
@@ -224,15 +250,40 @@ def _picture(viewer: Viewer, order: Order) -> dict[str, Any]:
             ),
             (_("Tags"), ", ".join(order.tags)),
         ],
-        "story": list(rooms().manager.orders.story(order.id)),
-        "may_act": may_act(viewer, order),
+        "story": _story(rooms().manager.orders.story(order.id)),
+        **_acts(viewer, order),
     }
+
+
+_LINES: Final = {
+    "Issued": "green",
+    "Fetched": "green",
+    "Pending": "yellow",
+    "Denied": "red",
+    "Failed": "red",
+    "Not ": "yellow",
+    "Sent": "blue",
+    "Ordered": "blue",
+}
+"""The dots of a story, by how its lines begin."""
+
+
+def _story(lines: Sequence[StoryLine]) -> list[dict[str, Any]]:
+    """The newest line first."""
+
+    def colour(text: str) -> str:
+        if "was not reached" in text or "no answer was seen" in text:
+            return "yellow"
+        return next((colour for start, colour in _LINES.items() if text.startswith(start)), "")
+
+    return [{"text": line.text, "when": line.when, "colour": colour(line.text)} for line in reversed(lines)]
 
 
 @page(access.ORDERS)
 def row(request: PageRequest, order_id: int) -> HttpResponse:
     """One row of the list again, for rows that are not settled."""
     order = _order(request.viewer, order_id)
+    rooms().manager.orders.hasten(order_id)
     listing = Listing.read(request, "orders", COLUMNS, sort="-created", path=_HERE)
     listing.only_rows = True
     listing.fill([_row(request.viewer, order)])
@@ -387,7 +438,27 @@ def _first_order(viewer: Viewer) -> Step:
     )
 
 
+def _events(viewer: Viewer) -> Iterable[Event]:
+    """What became of the newest orders."""
+    if not viewer.is_any(access.ORDERS):
+        return
+    for order in rooms().manager.orders.list(OrderQuery(owner=_own(viewer), limit=50)).rows:
+        if order.settled is None and order.state is not OrderState.LOST:
+            continue
+        more = order.message if order.state is not OrderState.ISSUED else _("Order %(id)s") % {"id": order.id}
+        if order.state is OrderState.ISSUED and not order.fetched:
+            more = _("Order %(id)s, not fetched yet") % {"id": order.id}
+        yield Event(
+            order.settled or order.sent or order.created,
+            STATES[order.state.name.lower()],
+            _name(order),
+            more,
+            f"{_HERE}{order.id}/",
+        )
+
+
 badges = {_HERE: _badge}
+recent_events = [_events]
 first_run_steps = {5: _first_order}
 dashboard_tiles = [_tiles]
 finders = [_find]

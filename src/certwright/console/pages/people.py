@@ -24,6 +24,7 @@ from certwright.console.access import (
     reauthenticated,
     viewer_of,
 )
+from certwright.console.conditions import TIME, Field
 from certwright.console.listing import Column, Filter, Listing, in_memory
 from certwright.console.models import Account
 from certwright.console.rooms import rooms
@@ -39,6 +40,14 @@ COLUMNS: Final = (
     Column("email", lazy("Mail"), css="cw-tight", off=True),
     Column("created", lazy("Added"), css="cw-tight", off=True),
 )
+FIELDS: Final = (
+    Field("name", lazy("Account")),
+    Field("display_name", lazy("Display name")),
+    Field("role_text", lazy("Roles")),
+    Field("email", lazy("Mail")),
+    Field("seen", lazy("Last seen"), TIME),
+    Field("created", lazy("Added"), TIME),
+)
 KIND_WORDS: Final = {"local": lazy("Local"), "directory": lazy("Directory"), "openid": lazy("OpenID")}
 
 
@@ -53,6 +62,7 @@ def people(request: PageRequest) -> HttpResponse:
         sort="name",
         filters=[Filter("kind", _("Kind"), _("All kinds"), kinds)],
         search=lazy("Name, mail, role"),
+        fields=FIELDS,
     )
     in_memory(listing, _rows(listing.value("kind")), searched=("name", "display_name", "email", "role_text"))
     context = {"title": _("People & Access"), "listing": listing, "may_change": _may_change(request.viewer)}

@@ -1,60 +1,213 @@
-"""Revocation & Responder: the CRLs of one CA, and publishing a new one."""
+"""Revocation & Responder of one CA: its CRLs, how publishing them went, and what clients find at the locations."""
 
 from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Final
 
 from django.http import HttpResponse
 from django.urls import path
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy as lazy
 
-from certwright.adcs.interfaces import CrlKind, Sort, Table
-from certwright.console import access, answers
-from certwright.console.access import PageRequest, Role, page
+from certwright.adcs.errors import AdcsError
+from certwright.adcs.interfaces import CrlKind, Row, Sort, Table
+from certwright.adcs.properties import LATEST, CaProperty
+from certwright.connectors.fetching import LocationError
+from certwright.connectors.locations import CrlFound, IssuerFound, Location, LocationKind, is_fresh
+from certwright.console import access, answers, clock
+from certwright.console.access import PageRequest, Role, Viewer, page
 from certwright.console.authority import administer, ca_of, may_configure
-from certwright.console.rooms import rooms
+from certwright.console.menu import Badge
+from certwright.console.rooms import CaStanding, rooms
+from certwright.pki.certificate import CertificateView
 
-SHOWN = 50
+SHOWN: Final = 50
+TABS: Final = (("", lazy("CRLs")), ("responder", lazy("Revocation configuration")), ("locations", lazy("Locations")))
+
+
+def base_of(ca: CaStanding) -> str:
+    return f"/ca/{ca.slug}/revocation/"
+
+
+def frame(request: PageRequest, ca: CaStanding, tab: str) -> dict[str, Any]:
+    """What every tab of the page is given."""
+    return {
+        "title": _("Revocation & Responder"),
+        "crumbs": [(ca.name, "")],
+        "ca": ca,
+        "tab": tab,
+        "tabs": [(key, label, f"{base_of(ca)}{key}/" if key else base_of(ca)) for key, label in TABS],
+        "may_configure": may_configure(request, ca),
+    }
 
 
 @page(access.CA_SETTINGS)
 def revocation(request: PageRequest, ca: str) -> HttpResponse:
-    """The newest CRLs first."""
+    """The newest CRLs first; of each key the newest one counts."""
     standing = ca_of(request, ca)
-    rows = list(administer(request, standing).view(Table.CRLS, (), (), Sort("number", True), SHOWN))
-    context = {
-        "title": _("Revocation & Responder"),
-        "crumbs": [(standing.name, "")],
-        "ca": standing,
-        "crls": rows,
-        "now": rooms().clock(),
-        "may_configure": may_configure(request, standing),
+    admin = administer(request, standing)
+    rows = list(admin.view(Table.CRLS, (), (), Sort("number", True), SHOWN))
+    now = rooms().clock()
+    newest: set[object] = set()
+    crls = []
+    for row in rows:
+        key = (row["key_index"], bool(row["min_base"]))
+        crls.append({**row, "state": _state(row, now, key not in newest)})
+        newest.add(key)
+    context = frame(request, standing, "") | {
+        "crls": crls,
+        "keys": len({row["key_index"] for row in rows}),
+        "makes_deltas": admin.configuration()["delta-crl-period"] != "off",
     }
     return answers.answer(request, "console/ca/revocation.html", context)
 
 
+def _state(row: Row, now: datetime, is_newest: bool) -> str:
+    """How publishing it went, as a state."""
+    if not is_newest:
+        return "superseded"
+    if row["publish_error"]:
+        return "down"
+    if _when(row, "next_update") <= now:
+        return "expired"
+    if row["published_when"] is None:
+        return "unknown"
+    return "warning" if _when(row, "next_publish") <= now else "ok"
+
+
+def _when(row: Row, column: str) -> datetime:
+    value = row[column]
+    assert isinstance(value, datetime)
+    return value
+
+
+@page(access.CA_SETTINGS)
+def locations(request: PageRequest, ca: str) -> HttpResponse:
+    """Where certificates say that the CRL and the issuer lie; they are asked when the page is there."""
+    standing = ca_of(request, ca)
+    if not request.htmx:
+        return answers.answer(request, "console/ca/revocation.html", frame(request, standing, "locations"))
+    issuer, named = _named(request, standing)
+    found = [_asked(location, issuer) for location in named]
+    return answers.answer(request, "console/ca/revocation_locations.html", {"ca": standing, "found": found})
+
+
+def _named(request: PageRequest, ca: CaStanding) -> tuple[CertificateView, list[Location]]:
+    """The CA's own certificate, and the URLs that certificates issued from now on carry."""
+    door = rooms().registry.connect(ca.config, request.viewer.requester)
+    der = door.ca_property(CaProperty.CA_SIGNATURE_CERTIFICATE, LATEST)
+    assert isinstance(der, bytes)
+    named: list[Location] = []
+    for prop, kind in (
+        (CaProperty.CDP_URLS, LocationKind.CRL),
+        (CaProperty.AIA_URLS, LocationKind.ISSUER),
+        (CaProperty.OCSP_URLS, LocationKind.OCSP),
+    ):
+        urls = door.ca_property(prop)
+        assert isinstance(urls, tuple)
+        named += [Location(kind, str(url)) for url in urls]
+    return CertificateView.parse(der), named
+
+
+def _asked(location: Location, ca: CertificateView) -> dict[str, Any]:
+    """What a client finds there now."""
+    kinds = {LocationKind.CRL: "CDP", LocationKind.ISSUER: "AIA", LocationKind.OCSP: "OCSP"}
+    row: dict[str, Any] = {
+        "kind": kinds[location.kind],
+        "url": location.url,
+        "state": "unknown",
+        "detail": "",
+        "until": None,
+    }
+    if location.kind is LocationKind.OCSP:
+        return row | {"detail": _("Asked with a certificate: see the certificate's own page.")}
+    try:
+        if location.kind is LocationKind.ISSUER:
+            return row | _found_certificate(location, ca)
+        found = rooms().locations.ask(location, ca, ca)
+    except LocationError as error:
+        return row | {"state": "down", "detail": str(error)}
+    assert isinstance(found, CrlFound)
+    good = found.signed is True and is_fresh(found, rooms().clock())
+    detail = _("Number %(number)s, %(size)s octets.") % {"number": found.number, "size": found.size}
+    if found.signed is False:
+        detail += " " + _("It is not signed by this CA.")
+    elif not good:
+        detail += " " + _("It is out of date.")
+    return row | {"state": "ok" if good else "down", "detail": detail, "until": found.next_update}
+
+
+def _found_certificate(location: Location, ca: CertificateView) -> dict[str, Any]:
+    """What stands where the issuer's certificate is to be: whoever needs it has to find exactly that one."""
+    found = rooms().locations.ask(location, ca, ca)
+    assert isinstance(found, IssuerFound)
+    same = found.subject == ca.subject_name and found.not_after == ca.not_after
+    detail = found.subject if same else _("There is another certificate: %(subject)s") % {"subject": found.subject}
+    return {"state": "ok" if same else "down", "detail": detail, "until": found.not_after}
+
+
 @page({Role.CA_ADMINISTRATOR}, methods=("GET", "POST"))
 def publish(request: PageRequest, ca: str) -> HttpResponse:
-    """Publish a new base CRL of every key."""
+    """Publish a new base CRL of every key, and its delta CRL where the CA makes them."""
+    return _publish(request, ca, CrlKind.BASE)
+
+
+@page({Role.CA_ADMINISTRATOR}, methods=("GET", "POST"))
+def publish_delta(request: PageRequest, ca: str) -> HttpResponse:
+    """Publish a new delta CRL of every key."""
+    return _publish(request, ca, CrlKind.DELTA)
+
+
+def _publish(request: PageRequest, ca: str, kind: CrlKind) -> HttpResponse:
     standing = ca_of(request, ca)
-    back = f"/ca/{standing.slug}/revocation/"
     admin = administer(request, standing)
+    delta = kind is CrlKind.DELTA
     if request.method == "POST":
-        admin.publish_crls(CrlKind.BASE)
-        return answers.done(request, back, _("A new base CRL is published."))
+        admin.publish_crls(kind)
+        said = _("A new delta CRL is published.") if delta else _("A new base CRL is published.")
+        return answers.done(request, base_of(standing), said)
     newest = next(iter(admin.view(Table.CRLS, (), (), Sort("number", True), 1)), None)
-    text = (
-        _("It replaces number %(number)s, which is good until %(until)s UTC.")
-        % {"number": newest["number"], "until": f"{newest['next_update']:%Y-%m-%d %H:%M}"}
-        if newest
-        else _("It is the first one of this CA.")
-    )
+    text = _("It is the first one of this CA.")
+    if newest is not None:
+        left = _when(newest, "next_update") - rooms().clock()
+        number = newest["number"]
+        assert isinstance(number, int)
+        good = _("which is good for %(span)s") % {"span": clock.span(left)}
+        text = _("Number %(new)s replaces %(old)s, %(good)s.") % {
+            "new": number + 1,
+            "old": number,
+            "good": good if left.total_seconds() > 0 else _("which has expired"),
+        }
     context = {
-        "title": _("Publish a new base CRL?"),
+        "title": _("Publish a new delta CRL?") if delta else _("Publish a new base CRL?"),
         "text": text,
         "submit": _("Publish"),
         "harmless": True,
-        "back": back,
+        "back": base_of(standing),
     }
     return answers.dialog(request, "console/ca/act.html", context)
 
 
-urls = [path("ca/<str:ca>/revocation/", revocation), path("ca/<str:ca>/revocation/publish/", publish)]
+def _overdue(viewer: Viewer, slug: str) -> Badge | None:
+    """Orange at the menu's entry when a CRL should have been published by now."""
+    ca = viewer.ca(slug)
+    if ca is None:
+        return None
+    try:
+        admin = rooms().registry.administer(ca.config, viewer.requester)
+        newest = next(iter(admin.view(Table.CRLS, (), (), Sort("number", True), 1)), None)
+    except AdcsError:  # who may not read it
+        return None
+    overdue = newest is None or bool(newest["publish_error"]) or _when(newest, "next_publish") <= rooms().clock()
+    return Badge(int(overdue), "orange", lazy("CRL overdue"))
+
+
+badges = {"/ca/<ca>/revocation/": _overdue}
+
+urls = [
+    path("ca/<str:ca>/revocation/", revocation),
+    path("ca/<str:ca>/revocation/locations/", locations),
+    path("ca/<str:ca>/revocation/publish/", publish),
+    path("ca/<str:ca>/revocation/publish-delta/", publish_delta),
+]

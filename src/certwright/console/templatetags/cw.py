@@ -3,7 +3,7 @@
     {% icon "certificate" %}                         one icon of the sprite
     {% state "pending" %}  {% state value word=... %}  a state: icon and word
     {% expiry not_after %}                           the state of a certificate by its days left
-    {% cw_time when %}  {% cw_time when "whole" %}  {% cw_left until %}
+    {% cw_time when %}  {% cw_time when "whole" %}  {% cw_left until %}  {% cw_waited since %}
     {% copy value _("serial number") %}              text in the fixed font, with a button that copies it
     {% facts pairs %}                                a list of (label, value)
     {% finding "warn" _("Sentence") _("More") %}     stop, warn, info or pass
@@ -111,12 +111,27 @@ def cw_left(until: datetime | None) -> SafeString:
     )
 
 
+@register.simple_tag
+def cw_waited(since: datetime | None) -> SafeString:
+    """How long it has waited: `1 d 7 h`."""
+    if since is None:
+        return mark_safe("–")
+    return format_html(
+        '<time datetime="{}" title="{}">{}</time>',
+        clock.iso(since),
+        clock.whole(since),
+        clock.span(rooms().clock() - since),
+    )
+
+
 # -- small parts -----------------------------------------------------------------------------------------------------
 
 
 @register.simple_tag
 def copy(value: Any, what: Any, form: str = "plain") -> SafeString:
-    """Text that people copy. `hex` shows it in fours, the middle of long ones left out; what is copied is whole."""
+    """Text that people copy. `hex` shows it in fours, the middle of long ones left out, `short` most of it; what is
+    copied is whole.
+    """
     text = str(value)
     if not text:
         return mark_safe("–")
@@ -125,8 +140,8 @@ def copy(value: Any, what: Any, form: str = "plain") -> SafeString:
         '<span class="cw-copyable"><code title="{}">{}</code><button type="button" class="cw-btn-copy" data-copy="{}"'
         ' data-copied="{}" aria-label="{}" title="{}">{}</button></span>',
         text,
-        _in_fours(text) if form == "hex" else text,
-        text.replace(" ", "") if form == "hex" else text,
+        _in_fours(text, short=form == "short") if form in ("hex", "short") else text,
+        text.replace(" ", "") if form in ("hex", "short") else text,
         _("Copied %(what)s") % {"what": what},
         words,
         words,
@@ -134,9 +149,11 @@ def copy(value: Any, what: Any, form: str = "plain") -> SafeString:
     )
 
 
-def _in_fours(text: str) -> str:
+def _in_fours(text: str, *, short: bool = False) -> str:
     digits = text.replace(" ", "").replace(":", "")
     groups = [digits[at : at + 4] for at in range(0, len(digits), 4)]
+    if short:
+        return " ".join(groups) if len(groups) <= 3 else f"{digits[:4]} … {digits[-4:]}"
     return " ".join(groups) if len(groups) <= 8 else f"{' '.join(groups[:4])} … {' '.join(groups[-2:])}"
 
 

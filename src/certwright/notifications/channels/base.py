@@ -73,7 +73,7 @@ def verifying_context(ca_pem: str) -> ssl.SSLContext:
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # an issuing CA may be pinned as well as a root
     try:
         context.load_verify_locations(cadata=ca_pem)
-    except (ssl.SSLError, ValueError) as error:
+    except (ssl.SSLError, ValueError, TypeError) as error:  # TypeError: it is not even ASCII
         raise ConfigurationError(
             "the CA file holds no certificate in PEM; export the CA's certificate as Base-64 encoded X.509"
         ) from error

@@ -265,7 +265,9 @@ def decode_request(text: str) -> bytes:
         if data[1:2] == b"\x80":  # BER of indefinite length: its end is the CA's business
             streaming = streaming or data
     if streaming is None:
-        raise BadRequest("the request is neither base64 nor PEM of an ASN.1 structure; paste a PKCS #10")
+        raise BadRequest(
+            "the request is neither base64 nor PEM of an ASN.1 structure; paste a PKCS #10, PKCS #7 or CMC"
+        )
     return streaming
 
 

@@ -23,7 +23,8 @@ from certwright.adcs.request import (
     RequestFlags,
     template_attributes,
 )
-from certwright.ca.intake.formats import MAX_FACT, MAX_REQUEST, IntakeError, detect_format, read_request
+from certwright.ca.intake.errors import MAX_REQUEST, IntakeError
+from certwright.ca.intake.formats import MAX_FACT, detect_format, read_request
 from certwright.ca.intake.request import EnrollmentRequest, NameFacts
 from certwright.pki.public_keys import KeyKind
 from tests.support import requests as make
@@ -173,9 +174,8 @@ def test_type_that_fits_the_request_is_accepted(flags: RequestFlags) -> None:
         (RequestFlags.CHALLENGE_RESPONSE, make.make_request(), "a response to an attestation challenge"),
         (RequestFlags.SIGNED_CERTIFICATE_TIMESTAMP_LIST, make.make_request(), "timestamps"),
         (RequestFlags(0x900), make.make_request(), "of type 0x900"),
-        (RequestFlags.PKCS10, signed_cms(make.make_request()), "said to be PKCS#10, but it is CMS"),
-        (RequestFlags.DETECT, signed_cms(make.make_request()), "does not accept CMS requests yet"),
-        (RequestFlags.CMS, signed_cms(make.make_request()), "does not accept CMS requests yet"),
+        (RequestFlags.PKCS10, signed_cms(make.make_request()), "said to be of type 0x100, but it is CMS"),
+        (RequestFlags.CMC, signed_cms(make.make_request()), "said to be of type 0x400, but it is CMS"),
         (RequestFlags.DETECT, spkac(), "KEYGEN requests"),
         (RequestFlags.RENEWAL_ON_BEHALF_OF, make.make_request(), "signed with the old certificate"),
     ],

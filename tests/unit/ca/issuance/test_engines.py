@@ -133,6 +133,7 @@ def _key(kind: str) -> PublicKeyInfo:
     cdp=_URLS,
     aia=_URLS,
     ocsp=_URLS,
+    freshest=_URLS,
     path_length=st.none() | st.integers(1, 3),
 )
 def test_lean_engine_and_builder_make_the_same_certificate(
@@ -148,6 +149,7 @@ def test_lean_engine_and_builder_make_the_same_certificate(
     cdp: tuple[str, ...],
     aia: tuple[str, ...],
     ocsp: tuple[str, ...],
+    freshest: tuple[str, ...],
     path_length: int | None,
 ) -> None:
     """[MS-WCCE] 3.2.2.6.2.1.4.5: field by field, extension by extension, and in the end byte by byte."""
@@ -158,7 +160,7 @@ def test_lean_engine_and_builder_make_the_same_certificate(
         algorithm=_ECDSA_SHA256,
         not_after=begin + timedelta(days=10_000),
         path_length=path_length,
-        urls=IssuanceUrls(cdp, aia, ocsp),
+        urls=IssuanceUrls(cdp, aia, ocsp, freshest),
     )
     key = _key(kind)
     assert can_compile(spec)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from certwright.adcs.requester import Sid
 from certwright.adcs.template import CertificateTemplate, NameRule, NameRules, OutsideRules
-from certwright.ca.intake.formats import IntakeError
+from certwright.ca.intake.errors import IntakeError
 from certwright.ca.policy.base import Issue, Pend, Verdict
 from certwright.ca.policy.name_rules import CompiledNameRules, describes
 from certwright.pki import names, oids

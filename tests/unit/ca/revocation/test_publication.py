@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from certwright.adcs.errors import CaUnreachable, ConfigurationError, HResult
+from certwright.adcs.errors import CaUnreachable, ConfigurationError
 from certwright.adcs.events import AuditEvent
 from certwright.adcs.roles import RevocationReason
-from certwright.ca.authority import Authority, certificate_columns
-from certwright.ca.database import CaCertificateRecord, CrlRecord, RequestRecord, RequestState
-from certwright.ca.issuance.signing import new_serial_number
+from certwright.ca.authority import Authority
+from certwright.ca.database import CaCertificateRecord
 from certwright.ca.revocation.publication import CrlPublisher, FolderTarget, PublicationFailed
-from certwright.pki.certificate import serial_hex
-from certwright.pki.crl import CrlView, encode_entry
+from certwright.pki.crl import CrlView
 from tests.support.installed import ADMINISTRATOR, HOST, TwoTier
-from tests.support.issuing import pem, public_key, spec_for
+from tests.support.issued import certificate_of, issue_row, revoke, serials
+from tests.support.issuing import pem
 from tests.support.programs import openssl
 
 ACTOR = ADMINISTRATOR.account
@@ -50,61 +48,6 @@ def installed(tmp_path: Path) -> TwoTier:
 @pytest.fixture
 def authority(installed: TwoTier) -> Authority:
     return installed.authority()
-
-
-def issue_row(authority: Authority, days: int = 30) -> str:
-    """One issued certificate's row; returns its serial number."""
-    generation, now = authority.generations.current(), authority.clock()
-    spec = spec_for(not_before=now, not_after=now + timedelta(days=days))
-    prepared = generation.signer.prepare(spec, public_key(), new_serial_number())
-    certificate = generation.signer.redeem(prepared)
-    row = RequestRecord(
-        request_id=0,
-        state=RequestState.ISSUED,
-        status=HResult.S_OK,
-        message="",
-        submitted_when=now,
-        resolved_when=now,
-        requester_name=ACTOR,
-        requester_sid=ADMINISTRATOR.sid,
-        caller_name=ACTOR,
-        caller_sid=ADMINISTRATOR.sid,
-        caller_method="Local",
-        request_type=0x100,
-        request_flags=0,
-        attributes="",
-    )
-    with authority.transaction() as transaction:
-        request_id = transaction.add_request(row, b"")
-        transaction.add_certificate(request_id, certificate_columns(prepared, certificate, generation), certificate)
-    return prepared.facts.serial_number
-
-
-def revoke(authority: Authority, serial: str, reason: RevocationReason | None = RevocationReason.SUPERSEDED) -> None:
-    row = authority.database.request_by_serial(serial)
-    assert row
-    now = authority.clock()
-    with authority.transaction() as transaction:
-        transaction.set_revocation(
-            row.request_id,
-            when=now,
-            effective=now if reason is not None else None,
-            reason=reason,
-            entry=encode_entry(int(serial, 16), now, int(reason)) if reason is not None else None,
-            message="",
-            officer=ACTOR,
-        )
-
-
-def certificate_of(authority: Authority, serial: str) -> bytes:
-    row = authority.database.request_by_serial(serial)
-    certificate = authority.database.certificate_der(row.request_id) if row else None
-    assert certificate
-    return certificate
-
-
-def serials(crl: CrlRecord) -> Sequence[str]:
-    return [serial_hex(entry.serial) for entry in CrlView.parse(crl.der).entries()]
 
 
 # -- making ----------------------------------------------------------------------------------------------------------

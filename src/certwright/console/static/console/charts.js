@@ -38,6 +38,24 @@
       }));
     });
   };
+  /* the menu of a chart: its numbers as CSV, or the picture */
+  const save = (blob, name) => {
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(blob);
+    link.download = name;
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+  };
+  const cell = (value) => `"${String(value).replace(/"/g, '""')}"`;
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest("[data-chart-file]");
+    const canvas = button && document.getElementById(button.dataset.chartOf);
+    if (!canvas) return;
+    if (button.dataset.chartFile === "png") { canvas.toBlob((blob) => save(blob, `${canvas.id}.png`)); return; }
+    const data = JSON.parse(document.getElementById(canvas.dataset.source).textContent);
+    const lines = data.labels.map((label, at) => `${cell(label)},${data.values[at]}`);
+    save(new Blob(["\ufeff", lines.join("\r\n"), "\r\n"], { type: "text/csv" }), `${canvas.id}.csv`);
+  });
   draw();
   document.addEventListener("cw:theme", draw);
 })();

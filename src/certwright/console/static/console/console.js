@@ -49,6 +49,24 @@
   });
   /* a dialog that came from the server goes away when it is closed */
   document.addEventListener("close", (event) => { if (event.target.closest("#dialogs")) event.target.remove(); }, true);
+  /* menus of rows stand above the table, which cuts off what is wider or higher than it */
+  document.addEventListener("click", (event) => {
+    const toggle = event.target.closest(".cw-table-wrap [data-bs-toggle=dropdown]:not([data-bs-popper-config])");
+    if (!toggle) return;
+    toggle.dataset.bsPopperConfig = '{"strategy":"fixed"}';
+    window.tabler?.Dropdown.getInstance(toggle)?.dispose(); /* made without it when the page was loaded */
+  }, true);
+  /* a proposal that fills a field of the form it stands in */
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest("[data-fill]");
+    const input = button?.closest("form")?.elements[button.dataset.fill];
+    if (!input) return;
+    const [other, chosen] = (button.dataset.also || "").split("=");
+    if (other) input.form.elements[other].value = chosen;
+    input.value = button.dataset.value;
+    input.dispatchEvent(new Event("input", { bubbles: true }));
+    input.focus();
+  });
   /* what must be typed before an act that cannot be undone */
   const checkWord = (input) => {
     const submit = $("[type=submit].btn-danger, [type=submit].btn-primary", input.form);
@@ -70,7 +88,7 @@
     if (button.dataset.move === "up") item.previousElementSibling?.before(item); else item.nextElementSibling?.after(item);
     button.focus();
   };
-  const picks = () => $$("#rows td.cw-pick input");
+  const picks = () => $$("#rows td.cw-pick input, #rows .cw-queue > li > input");
   const showBulk = () => {
     const count = picks().filter((input) => input.checked).length;
     $$("#rows tr").forEach((row) => { const input = $("td.cw-pick input", row); if (input) row.setAttribute("aria-selected", input.checked); });
@@ -82,7 +100,19 @@
     }
   };
   const pickAll = (box) => { picks().forEach((input) => { input.checked = box.checked; }); showBulk(); };
-  document.addEventListener("change", (event) => { if (event.target.closest("td.cw-pick")) showBulk(); });
+  document.addEventListener("change", (event) => { if (event.target.closest("td.cw-pick, .cw-queue > li")) showBulk(); });
+  document.addEventListener("change", (event) => { if (event.target.hasAttribute?.("data-submit")) event.target.form.requestSubmit(); });
+  /* "Add filter": only comparisons that fit the column, and fields of its kind */
+  const fitFilter = (form) => {
+    const column = form.elements.fc.selectedOptions[0], operator = form.elements.fo, fits = column.dataset.operators.split(" ");
+    [...operator.options].forEach((option) => { option.hidden = option.disabled = !fits.includes(option.value); });
+    if (!fits.includes(operator.value)) operator.value = fits[0];
+    [form.elements.fv, form.elements.fw].forEach((input) => { input.type = { time: "date", number: "number" }[column.dataset.kind] || "text"; });
+    $("[data-other]", form).hidden = form.elements.fw.disabled = operator.value !== "between";
+    $(".form-hint", form).hidden = column.dataset.kind !== "time";
+  };
+  document.addEventListener("change", (event) => { const form = event.target.closest?.("[data-add-filter]"); if (form) fitFilter(form); });
+  $$("[data-add-filter]").forEach(fitFilter);
   let current = -1;
   const rows = () => $$("#rows tbody tr, .cw-queue > li");
   const go = (step) => {
@@ -91,8 +121,16 @@
     all.forEach((row, at) => row.classList.toggle("cw-at", at === current));
     const link = $("a.cw-cn, a", all[current]); link?.focus({ preventScroll: true });
     all[current].scrollIntoView({ block: "nearest" });
-    if ($("#drawer")?.open) link?.click();
+    if ($("#drawer")?.open || all[current].dataset.number) link?.click();
   };
+  /* the queue: what is shown on the right is marked on the left, and an act never meets another request than that */
+  let requestShown = $("#request")?.dataset.number;
+  const markQueue = () => {
+    const shown = $("#request")?.dataset.number; if (!shown) return;
+    if (shown !== requestShown) { requestShown = shown; $(".cw-pending")?.classList.add("cw-opened"); }
+    $$(".cw-queue > li").forEach((row, at) => { if (row.dataset.number === shown) { row.setAttribute("aria-current", "true"); current = at; } else row.removeAttribute("aria-current"); });
+  };
+  const isShown = () => !at()?.dataset.number || at().dataset.number === $("#request")?.dataset.number;
   const at = () => rows()[current];
   document.addEventListener("focusin", (event) => { const found = rows().indexOf(event.target.closest("tr, .cw-queue > li")); if (found >= 0) current = found; });
   document.addEventListener("dblclick", (event) => { const row = event.target.closest("#rows tbody tr"); if (row && !event.target.closest("a,button,input")) $("a.cw-cn", row)?.click(); });
@@ -117,9 +155,9 @@
     else if (key === "?") openDialog($("#keys"));
     else if (key === "n") $('[data-key="n"]') ? $('[data-key="n"]').click() : location.assign("/adcs/orders/new/");
     else if (key === "j" || key === "k") go(key === "j" ? 1 : -1);
-    else if (key === "x") { const box = $("td.cw-pick input", at() || document.createElement("i")); if (box) { box.checked = !box.checked; showBulk(); } }
+    else if (key === "x") { const box = $("td.cw-pick input, :scope > input", at() || document.createElement("i")); if (box) { box.checked = !box.checked; showBulk(); } }
     else if (key === "." && at()) $(".cw-kebab", at())?.click();
-    else if (["f", "i", "d"].includes(key)) act(key)?.click();
+    else if (["f", "i", "d"].includes(key)) { if (isShown()) act(key)?.click(); }
     else if (key === "c") $('[data-copy][data-serial]')?.click();
   });
 
@@ -168,22 +206,51 @@
     $$("dialog[data-auto]").forEach((dialog) => { dialog.removeAttribute("data-auto"); openDialog(dialog); });
     const drawer = $("#drawer");
     if (drawer?.firstElementChild && drawer.dataset.shown !== drawer.firstElementChild.dataset.key) { drawer.dataset.shown = drawer.firstElementChild.dataset.key || ""; openDialog(drawer); }
+    $$("[data-needs-readable]").forEach((button) => { button.disabled = !!$("[data-unreadable]"); });
     if (found) showFound();
+    markQueue();
     showBulk();
   });
   document.addEventListener("htmx:before:request", (event) => {
     const source = event.detail?.ctx?.sourceElement;
     if (document.hidden && source?.getAttribute?.("hx-trigger")?.includes("every")) event.preventDefault();
   });
-  const signInAgain = () => {
-    const dialog = $("#signed-out"); if (!dialog) return;
+  /* the session ended: sign in beside what was typed, then do again what was refused */
+  let refused = null;
+  const signInAgain = ({ sourceElement, sourceEvent } = {}) => {
+    const dialog = $("#signed-out"); if (!dialog || dialog.open) return;
+    refused = ["click", "submit", "input", "change"].includes(sourceEvent?.type) ? [sourceElement, sourceEvent.type] : null;
     $("[data-sign-in]", dialog).href = `/sign-in/?next=${encodeURIComponent(location.pathname + location.search)}`;
     openDialog(dialog);
+    $("[type=password]", dialog).focus();
   };
+  const pageOf = async (answer) => new DOMParser().parseFromString(await (await answer).text(), "text/html");
+  const signIn = async (form) => {
+    const data = new FormData(form);
+    data.set("csrfmiddlewaretoken", $("[name=csrfmiddlewaretoken]", await pageOf(fetch(form.action)))?.value || "");
+    data.set("next", location.pathname + location.search);
+    const answer = await fetch(form.action, { method: "POST", body: data, headers: { "X-Requested-With": "XMLHttpRequest" } });
+    const wrong = $("[data-sign-in-error]", form);
+    wrong.hidden = answer.ok;
+    if (!answer.ok) return;
+    const next = (await answer.json()).location || "";
+    if (next.startsWith("/sign-in/")) { location.assign(next); return; } /* a second factor */
+    const fresh = await pageOf(fetch("/account/"));
+    if ($(".cw-me-text", fresh)?.textContent !== $(".cw-me-text")?.textContent) { location.reload(); return; } /* somebody else */
+    document.body.setAttribute("hx-headers:inherited", fresh.body.getAttribute("hx-headers:inherited"));
+    const token = $("[name=csrfmiddlewaretoken]", fresh)?.value;
+    $$("[name=csrfmiddlewaretoken]").forEach((input) => { input.value = token; });
+    form.reset();
+    form.closest("dialog").close();
+    if (refused?.[0]?.isConnected) htmx.trigger(refused[0], refused[1]);
+  };
+  document.addEventListener("submit", (event) => {
+    if (event.target.matches("[data-sign-in-again]")) { event.preventDefault(); signIn(event.target); }
+  });
   document.addEventListener("htmx:after:request", (event) => {
     const { response, text: body } = event.detail?.ctx || {};
     const status = response?.status;
-    if (status === 401) signInAgain();
+    if (status === 401) signInAgain(event.detail.ctx);
     else if (status === 403) stop(words.forbidden);
     else if (status === 404) stop(words.missing, words.again);
     else if (status >= 500) stop(words.fault, (body?.match(/data-incident="([0-9A-F]+)"/) || [])[1] || words.again);
@@ -191,6 +258,7 @@
   document.addEventListener("htmx:error", (event) => {
     if (!event.detail?.ctx?.response) stop(words.timeout, words.again);
   });
+  markQueue();
   if (location.hash) openDialog($$("dialog").find((dialog) => `#${dialog.id}` === location.hash));
   themeButton();
 

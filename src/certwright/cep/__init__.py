@@ -1,0 +1,1 @@
+"""CEP, the Certificate Enrollment Policy Web Service: which certificates a caller may have, and where. [MS-XCEP]."""

@@ -1,0 +1,1 @@
+"""CES, the Certificate Enrollment Web Service: requests for certificates over HTTPS. [MS-WSTEP]."""

@@ -1,0 +1,444 @@
+"""What the forest knows of a CA: the objects below Public Key Services, planned, shown, written, taken back.
+
+[MS-WCCE] 2.2.2.11 (pKIEnrollmentService), [MS-ADSC] (classes), [MS-CSRA] 3.1.4.1.6 (CRLs). A plan compares what shall
+be with what is there, and writing it twice changes nothing. Stores that CAs share (NTAuthCertificates, AIA,
+Certification Authorities, KRA) gain and lose our values only; the CA's own objects are as we say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from types import MappingProxyType
+from typing import Final, NamedTuple
+
+from certwright.adcs.enrollment_servers import EnrollmentServer
+from certwright.adcs.errors import InvalidArgument
+from certwright.adcs.requester import AUTHENTICATED_USERS, Sid
+from certwright.adcs.security import SecurityDescriptor
+from certwright.adcs.template import ENROLL_RIGHT
+from certwright.directory.active_directory.ldap import (
+    EVERYTHING,
+    Entry,
+    LdapConnection,
+    LdapError,
+    Modification,
+    Operation,
+    ResultCode,
+    Scope,
+    escape_rdn,
+)
+from certwright.directory.active_directory.public_key_services import ENROLLMENT_SERVICES
+from certwright.directory.well_known import Rid
+from certwright.pki.certificate import CertificateView
+from certwright.pki.crl import CrlView
+from certwright.pki.errors import EncodingError
+from certwright.pki.names import sanitized_short_name
+
+NTAUTH: Final = "CN=NTAuthCertificates"
+AIA: Final = "CN=AIA"
+ROOTS: Final = "CN=Certification Authorities"
+CDP: Final = "CN=CDP"
+KRA: Final = "CN=KRA"
+CONTAINERS: Final = (AIA, ROOTS, CDP, KRA, ENROLLMENT_SERVICES, "CN=Certificate Templates", "CN=OID")
+"""What a forest has below Public Key Services. NTAuthCertificates is made by the first CA."""
+
+_CERTIFICATE, _CRL = "cACertificate", "certificateRevocationList"
+_AUTHORITY_CLASS, _SERVICE_CLASS, _KRA_CLASS = (
+    "certificationAuthority",
+    "pKIEnrollmentService",
+    "msPKI-PrivateKeyRecoveryAgent",
+)
+_NONE_YET: Final = (b"\0",)
+"""In attributes that a certificationAuthority must have and nobody uses. [MS-ADSC] 2.18."""
+_SERVICE_FLAGS: Final = b"10"
+"""An enterprise CA that knows its callers and templates of every version. As Windows writes it."""
+
+_FULL: Final = "CCDCLCSWRPWPDTLOCRSDRCWDWO"
+_READ: Final = "LCRPLORC"
+
+# What the account that keeps a CA's objects up to date may, as entries of their lists; by schemaIDGUID
+_WRITES_ALL: Final = ("A", "WP", "")
+_WRITES_CERTIFICATES: Final = ("OA", "WP", "bf967932-0de6-11d0-a285-00aa003049e2")
+_WRITES_CRLS: Final = ("OA", "WP", "1677579f-47f3-11d1-a9c3-0000f80367c1")
+_MAKES_CRL_OBJECTS: Final = ("OA", "CC", "167758ca-47f3-11d1-a9c3-0000f80367c1")
+
+
+@dataclass(frozen=True, slots=True)
+class CaPublication:
+    """One CA as the forest shall know it."""
+
+    name: str
+    host: str  # DNS name
+    is_root: bool
+    is_enterprise: bool  # it issues to the domain: NTAuthCertificates, and an enrollment service
+    certificates: tuple[bytes, ...]  # DER, the newest first
+    crls: Mapping[int, bytes]  # DER, by the number of the key
+    templates: tuple[str, ...] = ()  # published when its entry is made; later what stands there counts
+    enrollment_servers: tuple[EnrollmentServer, ...] = ()
+    site: str = ""
+    recovery_agents: tuple[bytes, ...] = ()
+    enroll: tuple[Sid, ...] = (AUTHENTICATED_USERS,)
+    writer: Sid | None = None  # the account that keeps its own objects up to date
+
+
+@dataclass(frozen=True, slots=True)
+class DesiredObject:
+    """An object as it shall be.
+
+    `attributes` are ours alone, and an empty one is left as it is; of `values` other CAs have theirs beside ours;
+    `initial` is what a new object begins with.
+    """
+
+    dn: str
+    object_class: str
+    attributes: Mapping[str, tuple[bytes, ...]] = field(default_factory=lambda: MappingProxyType({}))
+    values: Mapping[str, tuple[bytes, ...]] = field(default_factory=lambda: MappingProxyType({}))
+    initial: Mapping[str, tuple[bytes, ...]] = field(default_factory=lambda: MappingProxyType({}))
+
+    @property
+    def is_shared(self) -> bool:
+        return bool(self.values)
+
+
+class Action(Enum):
+    ADD = "add"
+    CHANGE = "change"
+    DELETE = "delete"
+
+
+class Difference(NamedTuple):
+    """One attribute: what goes and what comes."""
+
+    attribute: str
+    removed: tuple[bytes, ...]
+    added: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectChange:
+    """One step of a plan."""
+
+    action: Action
+    dn: str
+    object_class: str
+    differences: tuple[Difference, ...] = ()
+    attributes: Mapping[str, tuple[bytes, ...]] = field(default_factory=lambda: MappingProxyType({}))
+
+    def sentences(self) -> Sequence[str]:
+        """The step as people read it: the object, then a line for each value."""
+        signs = [(f"- {_shown(each.attribute, value)}") for each in self.differences for value in each.removed]
+        signs += [(f"+ {_shown(each.attribute, value)}") for each in self.differences for value in each.added]
+        return [f"{self.action.value} {self.dn}", *(f"  {line}" for line in signs)]
+
+
+# -- what shall be ---------------------------------------------------------------------------------------------------
+
+
+def desired_objects(ca: CaPublication, base: str, domain_sid: Sid) -> Sequence[DesiredObject]:
+    """In the order in which they are written: trust before what clients follow.
+
+    Args:
+        base: the container Public Key Services.
+    """
+    cn = f"CN={escape_rdn(sanitized_short_name(ca.name))}"
+    authority = {_CRL: _NONE_YET, "authorityRevocationList": _NONE_YET}
+    found: list[DesiredObject] = []
+    if ca.is_root:
+        found.append(
+            DesiredObject(
+                f"{cn},{ROOTS},{base}", _AUTHORITY_CLASS, values={_CERTIFICATE: ca.certificates}, initial=authority
+            )
+        )
+    found.append(
+        DesiredObject(
+            f"{cn},{AIA},{base}",
+            _AUTHORITY_CLASS,
+            values={_CERTIFICATE: ca.certificates},
+            initial={**authority, "nTSecurityDescriptor": _security(ca, domain_sid, _WRITES_CERTIFICATES)},
+        )
+    )
+    found += _distribution_points(ca, base, domain_sid)
+    if ca.is_enterprise:
+        found.append(
+            DesiredObject(
+                f"{NTAUTH},{base}", _AUTHORITY_CLASS, values={_CERTIFICATE: ca.certificates}, initial=authority
+            )
+        )
+        found.append(
+            DesiredObject(
+                f"{cn},{KRA},{base}",
+                _KRA_CLASS,
+                values={"userCertificate": ca.recovery_agents},
+                initial={"userCertificate": _NONE_YET},
+            )
+        )
+        found.append(_service(ca, f"{cn},{ENROLLMENT_SERVICES},{base}", domain_sid))
+    return found
+
+
+def _distribution_points(ca: CaPublication, base: str, domain_sid: Sid) -> Iterable[DesiredObject]:
+    """One for each key of the CA, in a container with the host's name: `CN=<CA>(1),CN=<HOST>`."""
+    host = f"CN={escape_rdn(_short(ca.host))},{CDP},{base}"
+    yield DesiredObject(
+        host, "container", initial={"nTSecurityDescriptor": _security(ca, domain_sid, _MAKES_CRL_OBJECTS)}
+    )
+    for key_index, crl in sorted(ca.crls.items()):
+        yield DesiredObject(
+            distribution_point_dn(ca.name, ca.host, key_index, base),
+            "cRLDistributionPoint",
+            attributes={_CRL: (crl,)},
+            initial={"nTSecurityDescriptor": _security(ca, domain_sid, _WRITES_CRLS)},
+        )
+
+
+def distribution_point_dn(ca_name: str, host: str, key_index: int, base: str) -> str:
+    """`CN=%7%8,CN=%2,CN=CDP,...`, as LDAP URLs with these variables name it."""
+    name = sanitized_short_name(ca_name) + (f"({key_index})" if key_index else "")
+    return f"CN={escape_rdn(name)},CN={escape_rdn(_short(host))},{CDP},{base}"
+
+
+def _service(ca: CaPublication, dn: str, domain_sid: Sid) -> DesiredObject:
+    newest = ca.certificates[0]
+    return DesiredObject(
+        dn,
+        _SERVICE_CLASS,
+        attributes={
+            "displayName": (ca.name.encode(),),
+            "dNSHostName": (ca.host.encode(),),
+            "flags": (_SERVICE_FLAGS,),
+            _CERTIFICATE: (newest,),
+            "cACertificateDN": (CertificateView.parse(newest).subject_name.encode(),),
+            "msPKI-Enrollment-Servers": tuple(server.encode() for server in ca.enrollment_servers),
+            "msPKI-Site-Name": (ca.site.encode(),) if ca.site else (),
+        },
+        initial={
+            "certificateTemplates": tuple(cn.encode() for cn in ca.templates),
+            "nTSecurityDescriptor": _security(ca, domain_sid, _WRITES_ALL, ca.enroll),
+        },
+    )
+
+
+def _security(
+    ca: CaPublication, domain_sid: Sid, own: tuple[str, str, str], enroll: Sequence[Sid] = ()
+) -> tuple[bytes, ...]:
+    """Administrators hold the object, everybody reads it, and the account of this installation keeps it up to date.
+
+    Nobody but administrators is given KRA and NTAuthCertificates: they decide who opens keys, and who logs on.
+    Clients look for the right to enroll on the enrollment service before they ask the CA. Owner and inherited entries
+    are the controller's business.
+    """
+    entries = [f"(A;;{_FULL};;;{Rid.DOMAIN_ADMINS.in_domain(domain_sid)})"]
+    if ca.writer is not None:
+        kind, right, guid = own
+        entries.append(f"({kind};;{right};{guid};;{ca.writer})")
+    entries.append(f"(A;;{_READ};;;{AUTHENTICATED_USERS})")
+    entries += [f"(OA;;CR;{ENROLL_RIGHT};;{sid})" for sid in enroll]
+    return (SecurityDescriptor.from_sddl(f"D:{''.join(entries)}", domain_sid).to_bytes(),)
+
+
+def _short(host: str) -> str:
+    return host.partition(".")[0].upper()
+
+
+# -- plans -----------------------------------------------------------------------------------------------------------
+
+
+def plan_publication(connection: LdapConnection, desired: Sequence[DesiredObject]) -> Sequence[ObjectChange]:
+    """The steps from what is there to what shall be; none when all is so already.
+
+    Raises:
+        InvalidArgument: the enrollment service is another CA's of the same name.
+    """
+    planned = []
+    for each in desired:
+        entry = connection.read(each.dn, [*each.attributes, *each.values, "objectClass"])
+        if entry is None:
+            planned.append(_addition(each))
+            continue
+        _refuse_other_ca(each, entry)
+        differences = tuple(_differences(each, entry))
+        if differences:
+            planned.append(ObjectChange(Action.CHANGE, each.dn, each.object_class, differences))
+    return planned
+
+
+def plan_removal(connection: LdapConnection, desired: Sequence[DesiredObject]) -> Sequence[ObjectChange]:
+    """The steps that take everything of this CA back, the last object first. Other CAs' values stay.
+
+    Raises:
+        InvalidArgument: the enrollment service is another CA's of the same name.
+    """
+    planned: list[ObjectChange] = []
+    for each in reversed(desired):
+        entry = connection.read(each.dn, [*each.attributes, *each.values, "objectClass"])
+        if entry is None:
+            continue
+        _refuse_other_ca(each, entry)
+        ours = tuple(
+            Difference(name, tuple(value for value in entry.values(name) if value in values), ())
+            for name, values in each.values.items()
+        )
+        left = any(
+            set(entry.values(difference.attribute)) - set(difference.removed) - set(_NONE_YET) for difference in ours
+        )
+        if each.object_class == "container":
+            gone = {change.dn for change in planned}
+            left = any(
+                below.dn not in gone for below in connection.search(each.dn, Scope.ONE_LEVEL, EVERYTHING, ["cn"])
+            )
+        if not left:
+            planned.append(ObjectChange(Action.DELETE, each.dn, each.object_class))
+        elif any(difference.removed for difference in ours):
+            planned.append(ObjectChange(Action.CHANGE, each.dn, each.object_class, ours))
+    return planned
+
+
+def _addition(desired: DesiredObject) -> ObjectChange:
+    said = {name: values for name, values in {**desired.values, **desired.attributes}.items() if values}
+    attributes = {name: values for name, values in {**desired.initial, **said}.items() if values}
+    shown = tuple(
+        Difference(name, (), values)
+        for name, values in attributes.items()
+        if name != "nTSecurityDescriptor" and values != _NONE_YET
+    )
+    return ObjectChange(Action.ADD, desired.dn, desired.object_class, shown, attributes)
+
+
+def _differences(desired: DesiredObject, entry: Entry) -> Iterable[Difference]:
+    for name, values in desired.attributes.items():
+        there = entry.values(name)
+        if values and set(values) != set(there):
+            yield Difference(
+                name,
+                tuple(value for value in there if value not in values),
+                tuple(value for value in values if value not in there),
+            )
+    for name, values in desired.values.items():
+        missing = tuple(value for value in values if value not in entry.values(name))
+        if missing:
+            placeholder = tuple(value for value in entry.values(name) if value in _NONE_YET)
+            yield Difference(name, placeholder, missing)
+
+
+def _refuse_other_ca(desired: DesiredObject, entry: Entry) -> None:
+    if desired.object_class != _SERVICE_CLASS:
+        return
+    host, certificate = desired.attributes["dNSHostName"][0], desired.attributes[_CERTIFICATE][0]
+    same_key = any(_same_key(other, certificate) for other in entry.values(_CERTIFICATE))
+    if entry.values("dNSHostName") not in ((), (host,)) and not same_key:
+        raise InvalidArgument(
+            f"{desired.dn} belongs to another CA, on {entry.text('dNSHostName')}. Two CAs of one forest need"
+            " different names; if that CA is gone, delete its object first."
+        )
+
+
+def _same_key(other: bytes, certificate: bytes) -> bool:
+    try:
+        return CertificateView.parse(other).public_key == CertificateView.parse(certificate).public_key
+    except EncodingError:
+        return False
+
+
+# -- acting ----------------------------------------------------------------------------------------------------------
+
+
+def apply(connection: LdapConnection, change: ObjectChange) -> None:
+    """Do one step. One that somebody else did meanwhile is done.
+
+    Raises:
+        LdapError: the controller refuses it.
+    """
+    try:
+        match change.action:
+            case Action.ADD:
+                classes = (b"top", change.object_class.encode())
+                connection.add(change.dn, {"objectClass": classes, **change.attributes})
+            case Action.DELETE:
+                connection.delete(change.dn)
+            case Action.CHANGE:
+                connection.modify(change.dn, list(_modifications(change)))
+    except LdapError as error:
+        done = {
+            Action.ADD: ResultCode.ENTRY_ALREADY_EXISTS,
+            Action.DELETE: ResultCode.NO_SUCH_OBJECT,
+            Action.CHANGE: ResultCode.ATTRIBUTE_OR_VALUE_EXISTS,
+        }
+        if error.code != done[change.action]:
+            raise
+
+
+def _modifications(change: ObjectChange) -> Iterable[Modification]:
+    """Added before taken away, so that no store is empty in between, or refused for being so."""
+    for each in change.differences:
+        if each.removed and each.added and each.attribute not in (_CERTIFICATE, "userCertificate"):
+            yield Modification(Operation.REPLACE, each.attribute, each.added)
+            continue
+        if each.added:
+            yield Modification(Operation.ADD, each.attribute, each.added)
+        if each.removed:
+            yield Modification(Operation.DELETE, each.attribute, each.removed)
+
+
+class MissingRight(NamedTuple):
+    """A right that a plan needs and the account does not hold."""
+
+    dn: str
+    right: str
+    grant: str  # as dsacls takes it, behind the account and a colon
+
+
+def missing_rights(connection: LdapConnection, changes: Sequence[ObjectChange]) -> Sequence[MissingRight]:
+    """What the account of this connection lacks for a plan, as far as a controller says it beforehand.
+
+    By allowedChildClassesEffective and allowedAttributesEffective. [MS-ADTS] 3.1.1.4.5.5, 3.1.1.4.5.7. Objects that
+    the plan makes on the way are not asked about: their maker may write below them.
+    """
+    made = {change.dn for change in changes if change.action is Action.ADD}
+    found: dict[tuple[str, str], MissingRight] = {}
+    for change in changes:
+        parent = parent_dn(change.dn)
+        if change.action is Action.ADD and parent not in made:
+            if change.object_class not in _allowed(connection, parent, "allowedChildClassesEffective"):
+                right = f"Create {change.object_class} objects"
+                found[parent, right] = MissingRight(parent, right, f"CC;{change.object_class}")
+        elif change.action is Action.CHANGE:
+            allowed = {name.lower() for name in _allowed(connection, change.dn, "allowedAttributesEffective")}
+            for each in change.differences:
+                if each.attribute.lower() not in allowed:
+                    right = f"Write {each.attribute}"
+                    found[change.dn, right] = MissingRight(change.dn, right, f"WP;{each.attribute}")
+    return tuple(found.values())
+
+
+def _allowed(connection: LdapConnection, dn: str, attribute: str) -> frozenset[str]:
+    entry = connection.read(dn, [attribute])
+    return frozenset(entry.texts(attribute)) if entry is not None else frozenset()
+
+
+def parent_dn(dn: str) -> str:
+    """The name of the object above."""
+    at = 0
+    while (at := dn.find(",", at)) >= 0:
+        if dn[at - 1] != "\\":
+            return dn[at + 1 :]
+        at += 1
+    return ""
+
+
+# -- for people ------------------------------------------------------------------------------------------------------
+
+
+def _shown(attribute: str, value: bytes) -> str:
+    try:
+        if attribute in (_CERTIFICATE, "userCertificate"):
+            view = CertificateView.parse(value)
+            return f"{attribute}: {view.subject_name}, until {view.not_after:%Y-%m-%d}, SHA-1 {view.sha1}"
+        if attribute == _CRL:
+            crl = CrlView.parse(value)
+            until = f", until {crl.next_update:%Y-%m-%d %H:%M}" if crl.next_update is not None else ""
+            return f"{attribute}: number {crl.number}{until}"
+        return f"{attribute}: {' '.join(value.decode().splitlines())}"
+    except (EncodingError, UnicodeDecodeError):
+        return f"{attribute}: {len(value)} octets"

@@ -1,0 +1,229 @@
+"""The addresses of NDES and what HTTP says there. RFC 8894 4; the paths are those of Windows, in any case.
+
+`/certsrv/mscep/` and all below it is for devices, over HTTP and HTTPS; `/certsrv/mscep_admin/` gives out challenges,
+over HTTPS and with a logon. Both answer 404 while the service is disabled. A message that is none is HTTP 400; one
+that is refused is HTTP 200 with the failure inside.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final, Protocol
+
+import structlog
+
+from certwright.adcs.errors import AdcsError
+from certwright.adcs.requester import Requester
+from certwright.auth.connection import Connection
+from certwright.auth.http import Authenticated, Challenge
+from certwright.database import DatabaseError
+from certwright.endpoints.asgi import (
+    CLOSE,
+    BodyTooLarge,
+    ClientGone,
+    HeaderPairs,
+    Receive,
+    Reply,
+    Scope,
+    Send,
+    read_body,
+)
+from certwright.ndes import admin_page
+from certwright.ndes.challenges import CacheFull, Challenges
+from certwright.ndes.enrollment import Enrollment, TooMany
+from certwright.ndes.registration_authority import RegistrationAuthority
+from certwright.ndes.settings import ChallengeMode, NdesSettings
+from certwright.pki.cms import certs_only
+from certwright.pki.errors import EncodingError
+from certwright.wire import scep
+from certwright.wire.scep import MAX_MESSAGE, Operation, Question
+
+log = structlog.get_logger(__name__)
+
+DEVICES: Final = "/certsrv/mscep/mscep.dll"
+DEVICE_PATHS: Final = (b"/certsrv/mscep", b"/cgi-bin/pkiclient.exe")
+"""Where devices ask, with everything below; the second is what strict clients use by themselves."""
+ADMIN: Final = "/certsrv/mscep_admin/"
+THREADS: Final = 8
+WAITING: Final = 256
+"""Messages that may wait for a thread; more are asked to come back."""
+RETRY_AFTER: Final = 5
+
+_ADMIN: Final = re.compile(r"/certsrv/mscep_admin(/(mscep\.dll)?)?", re.IGNORECASE)
+
+
+def is_device_address(path: str) -> bool:
+    """One of `DEVICE_PATHS`, or anything below it, in any case."""
+    lower = path.lower()
+    return any(lower == own or lower.startswith(f"{own}/") for own in map(bytes.decode, DEVICE_PATHS))
+
+
+def is_admin_address(path: str) -> bool:
+    return _ADMIN.fullmatch(path) is not None
+
+
+class Authenticator(Protocol):
+    """`auth.http.HttpAuthenticator`."""
+
+    async def authenticate(
+        self, authorization: bytes | None, connection: Connection
+    ) -> Authenticated | Challenge: ...
+
+
+class DeviceService:
+    """What devices are answered, whichever listener they came to."""
+
+    def __init__(
+        self,
+        enrollment: Enrollment,
+        authority: RegistrationAuthority,
+        challenges: Challenges,
+        admin_url: str,
+    ) -> None:
+        self._enrollment = enrollment
+        self._authority = authority
+        self._challenges = challenges
+        self._admin_url = admin_url
+        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="ndes")
+        self._waiting = 0
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    async def answer(self, method: str, query: bytes, body: bytes, peer: str) -> Reply:
+        """Answer one request; blocking work is done by threads of its own."""
+        if self._waiting >= WAITING:
+            return _later("The service is busy.")
+        self._waiting += 1
+        try:
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._pool, self.answer_now, method, query, body, peer)
+        finally:
+            self._waiting -= 1
+
+    def answer_now(self, method: str, query: bytes, body: bytes, peer: str) -> Reply:
+        """The same in the calling thread."""
+        try:
+            settings = self._challenges.settings()
+            if not settings.enabled:
+                return Reply.plain(404, "Not Found")
+            return self._decided(settings, method, query, body, peer)
+        except EncodingError as error:
+            log.warning("scep_message_unreadable", rule="http 400", reason=str(error)[:300], peer=peer)
+            return Reply.plain(400, f"This is no SCEP message: {error}.")
+        except TooMany as error:
+            log.warning("scep_throttled", rule="http 429", peer=peer)
+            return Reply.plain(429, "Too many wrong challenges.", _retry(error.retry_after))
+        except (AdcsError, DatabaseError) as error:
+            log.error("scep_not_answered", rule="http 503", error=str(error), peer=peer)
+            return _later("The CA cannot answer now.")
+
+    def _decided(self, settings: NdesSettings, method: str, query: bytes, body: bytes, peer: str) -> Reply:
+        question = Question.parse(query)
+        operation = question.operation
+        if operation is None and not question.named and method == "POST":
+            operation = Operation.PKI_OPERATION  # some clients leave it out
+        match operation:
+            case Operation.GET_CA_CAPS:
+                words = scep.capabilities(triple_des=settings.triple_des, sha1=settings.sha1)
+                return Reply(200, words, scep.CAPABILITIES_TYPE.encode())
+            case Operation.GET_CA_CERT | Operation.GET_CA_CERT_CHAIN:
+                return Reply(200, self._bundle(peer), scep.CA_AND_RA_TYPE.encode())
+            case Operation.PKI_OPERATION:
+                data = body if method == "POST" else question.decoded()
+                return Reply(200, self._enrollment.answer(data, settings, peer), scep.MESSAGE_TYPE.encode())
+            case Operation.GET_NEXT_CA_CERT:
+                return Reply.plain(404, "This CA has no next certificate.")
+        if question.named:
+            log.warning("scep_operation_unknown", rule="http 400", operation=question.named[:64], peer=peer)
+            return Reply.plain(400, "There is no such operation.")
+        return Reply(200, admin_page.for_devices(self._admin_url), admin_page.CONTENT_TYPE)
+
+    def _bundle(self, peer: str) -> bytes:
+        """Signing, encryption, CA: clients that take the first certificate for the RA's find it there."""
+        current = self._authority.current()
+        own = (current.signing.certificate.der, current.encryption[0].certificate.der)
+        return certs_only((*own, *self._enrollment.chain(peer, with_root=True)))
+
+    # -- the page for people
+
+    async def challenge_page(self, requester: Requester) -> Reply:
+        return await asyncio.get_running_loop().run_in_executor(self._pool, self._challenge_page, requester)
+
+    def _challenge_page(self, requester: Requester) -> Reply:
+        settings = self._challenges.settings()
+        if not settings.enabled:
+            return Reply.plain(404, "Not Found")
+        try:
+            if not self._challenges.may_give(requester, settings):
+                log.warning("challenge_refused", rule="permission", requester=requester.account)
+                return _page(admin_page.not_permitted())
+            certificate = self._enrollment.chain("")[0]
+            if settings.challenge is not ChallengeMode.ONE_TIME:
+                static = settings.challenge is ChallengeMode.STATIC
+                return _page(admin_page.without_challenge(certificate, static=static))
+            password = self._challenges.give(requester)
+        except CacheFull:
+            return _page(admin_page.cache_full(settings.challenge_minutes))
+        except (AdcsError, DatabaseError) as error:
+            log.error("challenge_not_given", error=str(error))
+            return _later("The service cannot answer now.")
+        return _page(admin_page.with_challenge(certificate, password, settings.challenge_minutes))
+
+
+class NdesApplication:
+    """Both addresses as an ASGI application."""
+
+    def __init__(self, service: DeviceService, authenticator: Authenticator) -> None:
+        self._service = service
+        self._authenticator = authenticator
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        headers: Mapping[bytes, bytes] = dict(scope["headers"])
+        connection: Connection = scope["extensions"]["certwright.connection"]
+        method: str = scope["method"]
+        try:
+            if method not in ("GET", "HEAD", "POST"):
+                reply = Reply.plain(405, "GET or POST.", ((b"allow", b"GET, HEAD, POST"),))
+            elif is_admin_address(scope["path"]):
+                reply = await self._admin(method, headers, connection)
+            else:
+                body = await read_body(headers, receive, MAX_MESSAGE) if method == "POST" else b""
+                reply = await self._service.answer(method, scope["query_string"], body, connection.peer)
+        except ClientGone:
+            return
+        except BodyTooLarge:
+            log.warning("scep_message_unreadable", rule="http 413", peer=connection.peer)
+            reply = Reply.plain(413, f"A message has at most {MAX_MESSAGE} bytes.", CLOSE)
+        await reply.send(send, without_body=method == "HEAD")
+
+    async def _admin(self, method: str, headers: Mapping[bytes, bytes], connection: Connection) -> Reply:
+        """Every GET gives out a challenge, so nothing but a person's or a program's own GET may."""
+        if headers.get(b"sec-fetch-site", b"none") not in (b"none", b"same-origin"):
+            return Reply.plain(403, "This page is opened by its address, not from another site.")
+        if b"prefetch" in headers.get(b"sec-purpose", headers.get(b"purpose", b"")):
+            return Reply.plain(403, "Opening this page in advance would use up a challenge.")
+        outcome = await self._authenticator.authenticate(headers.get(b"authorization"), connection)
+        if isinstance(outcome, Challenge):
+            return Reply.plain(outcome.status, outcome.reason, tuple(outcome.headers))
+        if method != "GET":
+            return Reply.plain(405, "GET.", ((b"allow", b"GET"), *outcome.headers))
+        reply = await self._service.challenge_page(outcome.requester)
+        return Reply(reply.status, reply.body, reply.content_type, (*reply.headers, *outcome.headers))
+
+
+def _page(body: bytes) -> Reply:
+    return Reply(200, body, admin_page.CONTENT_TYPE)
+
+
+def _later(text: str) -> Reply:
+    return Reply.plain(503, text, _retry(RETRY_AFTER))
+
+
+def _retry(seconds: int) -> HeaderPairs:
+    return ((b"retry-after", b"%d" % seconds),)

@@ -1,0 +1,106 @@
+"""The published document and the application agree, as schemathesis reads the one and asks the other.
+
+For each operation it makes requests that fit the document, at things that exist, and requests that do not fit, and
+checks every answer: no fault of the server, a described status and media type, the described shape, nothing
+without its token, and that what does not fit is refused. Whether what fits is *accepted* is not checked: a host name
+of the right shape may still not exist.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from schemathesis.config import SchemathesisConfig
+from schemathesis.generation import GenerationMode
+
+from certwright.console.api.permissions import PERMISSIONS
+from certwright.console.rooms import rooms
+from certwright.pki.names import sanitized_name
+from certwright.server.composition import Installation
+from tests.support.api import Caller, clean_up, said, token
+from tests.support.installation import ISSUING, PASSWORD, GateTemplates, People
+from tests.support.server import DOMAIN
+from tests.web.console.test_api import order
+from tests.web.console.test_ca_pages import submit
+
+pytestmark = pytest.mark.slow
+
+OUTWARD: Final = frozenset({"testNewService", "testService", "refreshService", "testChannel"})
+"""Would knock at whatever host was made up."""
+UNTYPED: Final = frozenset({"importCertificates"})
+"""In a form everything is text: there is nothing that does not fit."""
+EXAMPLES: Final = 5
+"""Of each kind, for each operation."""
+
+
+@dataclass(frozen=True)
+class World:
+    document: Any
+    headers: dict[str, str]
+    existing: dict[str, Any]  # path parameters that name something
+
+
+@pytest.fixture(scope="module")
+def world(console: object, installation: Installation) -> Iterator[World]:
+    """The document, and one of each thing."""
+    from django.core.handlers.wsgi import WSGIHandler
+
+    caller = Caller(token(People.ADMINISTRATOR))
+
+    def made(path: str, body: dict[str, Any]) -> int:
+        number: int = said(caller.post(path, body), 201)["id"]
+        return number
+
+    user = made("/device-users", {"name": "svc", "username": People.ENROLLEE, "secret": PASSWORD})
+    service = {"domain": DOMAIN, "hostname": rooms().hostname, "device_user_id": user, "kind": "local"}
+    existing = {
+        "user_id": user,
+        "service_id": made("/services", service),
+        "order_id": made("/orders", order()),
+        "form_id": made("/request-forms", {"name": "web", "domain": DOMAIN, "template": "WebServer"}),
+        "rule_id": made("/renewal-rules", {"name": "web", "tag": "web"}),
+        "request_id": submit(installation, GateTemplates.APPROVAL).request_id,
+        "ca": sanitized_name(ISSUING),
+        "cn": "CodeSigning",
+        "column": "issuer",
+    }
+    existing["certificate_id"] = said(caller.post(f"/orders/{existing['order_id']}/fetch"))["certificate_id"]
+    hook = {"channel": {"kind": "webhook", "name": "ops", "url": "https://hooks.example/"}, "secret": PASSWORD}
+    existing["channel_id"] = made("/notifications/channels", hook)
+    config = SchemathesisConfig.from_dict({"checks": {"positive_data_acceptance": {"enabled": False}}})
+    document = schemathesis.openapi.from_wsgi("/api/v1/openapi.json", WSGIHandler(), config=config)
+    yield World(document, {"Authorization": f"Bearer {token(People.ADMINISTRATOR)}"}, existing)
+    clean_up()
+
+
+@pytest.mark.parametrize("name", sorted(PERMISSIONS.keys() - OUTWARD))
+def test_every_answer_is_a_described_one(world: World, name: str) -> None:
+    [operation] = [found.ok() for found in world.document.include(operation_id=name).get_all_operations()]
+    named = {each.name for each in operation.path_parameters}
+    there = {key: value for key, value in world.existing.items() if key in named}
+    if name.startswith("delete"):  # others still need it
+        there = {key: 999_999 if isinstance(value, int) else value for key, value in there.items()}
+    _ask(world, operation.as_strategy(generation_mode=GenerationMode.POSITIVE, path_parameters=there or None))
+    if name not in UNTYPED:
+        _ask(world, operation.as_strategy(generation_mode=GenerationMode.NEGATIVE))
+
+
+def _ask(world: World, strategy: Any) -> None:
+    @settings(
+        max_examples=EXAMPLES,
+        derandomize=True,
+        database=None,
+        deadline=None,
+        phases=[Phase.explicit, Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(case=strategy)
+    def ask(case: Any) -> None:
+        case.call_and_validate(headers=world.headers)
+
+    ask()
