@@ -17,7 +17,7 @@ run: $(VENV)/.runtime ## Start a PKI with everything in ./certwright-home (made 
 	@exec $(BIN)/certwright --home $(HOME_FOLDER) run
 
 test: packages $(VENV)/.active-directory ## Run every test; installs what they need (system packages too, when root)
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
 
 check: $(VENV)/.dev ## Format, lint, types, import rules, unit tests: under a minute
 	$(BIN)/ruff format --check $(SOURCES)

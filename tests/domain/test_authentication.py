@@ -10,6 +10,7 @@ import base64
 import hashlib
 import os
 import re
+import select
 import shutil
 import signal
 import socket
@@ -611,13 +612,6 @@ def relay(ad: Lab, server: JoinedServer) -> Iterator[int]:
     context.load_cert_chain(ad.folder / "tls" / "ca.pem", ad.folder / "tls" / "ca.key")
     listener = socket.create_server((ad.host_address, 0))
 
-    def pump(source: ssl.SSLSocket, sink: ssl.SSLSocket) -> None:
-        with suppress(OSError):
-            while data := source.recv(65536):
-                sink.sendall(data)
-        with suppress(OSError):
-            sink.shutdown(socket.SHUT_RDWR)
-
     def serve() -> None:
         with suppress(OSError):
             while True:
@@ -625,14 +619,18 @@ def relay(ad: Lab, server: JoinedServer) -> Iterator[int]:
                 threading.Thread(target=carry, args=(plain,), daemon=True).start()
 
     def carry(plain: socket.socket) -> None:
+        """Both directions in one thread: an SSL object is not to be read and written by two at a time."""
         with suppress(OSError), context.wrap_socket(plain, server_side=True) as front:
             upstream = socket.create_connection((server.host, server.https_port), 10)
             with server.tls_context().wrap_socket(upstream, server_hostname=server.host) as back:
-                back.settimeout(None)
-                there = threading.Thread(target=pump, args=(front, back), daemon=True)
-                there.start()
-                pump(back, front)
-                there.join(5)
+                other = {front: back, back: front}
+                while True:
+                    ready = [each for each in other if each.pending()] or select.select(list(other), [], [], 30)[0]
+                    for source in ready:
+                        data = source.recv(65536)
+                        if not data:
+                            return
+                        other[source].sendall(data)
 
     threading.Thread(target=serve, daemon=True).start()
     try:

@@ -14,7 +14,7 @@ from typing import Final
 import pytest
 
 from certwright.console import borrowed, clock, states
-from tests.support.installation import People
+from certwright.console.access import Role
 from tests.web.console.conftest import Browser, text_of
 
 LOCALE = Path("src/certwright/console/locale/tr/LC_MESSAGES")
@@ -33,8 +33,8 @@ def test_the_browser_is_asked_for_the_language(anybody: Browser) -> None:
     assert "Sign in" in text_of(anybody.get("/sign-in/", headers={"Accept-Language": "ja"}))
 
 
-def test_the_accounts_choice_goes_first(sign_in: Callable[..., Browser]) -> None:
-    browser = sign_in(People.ENROLLEE)
+def test_the_accounts_choice_goes_first(sign_in: Callable[..., Browser], local: Callable[..., str]) -> None:
+    browser = sign_in(local("linguist", Role.AUDITOR))
     data = {"zone": "UTC", "theme": "", "density": "", "page_size": "25", "shortcuts": "on"}
     browser.post("/account/", data | {"language": "tr"})
     page = browser.get("/account/", headers={"Accept-Language": "en"})
