@@ -79,9 +79,15 @@ def _specification(request: EnrollmentRequest, ca: CaFacts, passed: list[Check])
     """What the request asks for, as far as this CA would sign it.
 
     Raises:
-        Refused: by rule `account_enabled`, `key_quality`, `subject`, `extensions`, `ca_certificate` or
-            `validity_period`.
+        Refused: by rule `on_behalf_of`, `account_enabled`, `key_quality`, `subject`, `extensions`,
+            `ca_certificate` or `validity_period`.
     """
+    if request.on_behalf_of:  # only a template can say whose signature lets somebody ask for others
+        raise Refused(
+            HResult.E_ACCESSDENIED,
+            "A standalone CA takes no requests on behalf of others; ask as the account the certificate is for.",
+            "on_behalf_of",
+        )
     principal = request.subject_principal
     if principal is not None and not principal.enabled:
         raise Refused(HResult.E_ACCESSDENIED, f"The account {principal.account} is disabled.", "account_enabled")

@@ -1,4 +1,6 @@
-"""The REST API below `/api/v1/`: everything the pages do, for programs. django-ninja; OpenAPI 3.1 published.
+"""The REST API below `/api/v1/`: what the pages do, for programs. django-ninja; OpenAPI 3.1 published.
+
+Not here yet: People & Access, accounts and groups of the embedded directory, global search, the Online Responder.
 
 A noun is a module with a `router`; an operation is a function there:
 

@@ -19,6 +19,7 @@ from certwright.ca.intake.formats import read_request
 from certwright.ca.intake.request import EnrollmentRequest, Standing
 from certwright.ca.policy.base import Deny, Issue, Pend, Verdict
 from certwright.ca.policy.enterprise import EnterprisePolicy
+from certwright.ca.policy.standalone import StandalonePolicy
 from certwright.directory.base import Principal
 from certwright.pki import oids
 from tests.support import requests as make
@@ -215,6 +216,17 @@ def test_without_a_name_signed_along_nobody_asks_for_another() -> None:
     )
     request = stand(asked(raw, CARD, ALICE, BOB), issued_to(ALICE))
     denied(verdict(request, CARD), HResult.E_ACCESSDENIED, "account_enabled")
+
+
+def test_a_standalone_ca_takes_no_requests_for_others() -> None:
+    """No template, no agent's signature asked for: whoever asks would name whom it likes."""
+    signing = by_certificate(AGENT, AGENT_CERTIFICATE, ("requestername", r"CORP\bob"))
+    raw = in_cms(make.make_request(key=NEW), signing, certificates=(AGENT_CERTIFICATE,))
+    request = stand(asked(raw, CARD, ALICE, BOB), issued_to(ALICE), agent=ALICE)
+
+    for setting in ("pend", "issue"):
+        found = StandalonePolicy().verify(request, make_facts(settings={"request-disposition": setting}))
+        denied(found, HResult.E_ACCESSDENIED, "on_behalf_of")
 
 
 # -- authorized signatures -------------------------------------------------------------------------------------------
