@@ -11,32 +11,66 @@ from collections.abc import Callable, Sequence
 from rich.console import Console
 from rich.table import Table
 
-from bench import certsrv, crl, domain, enrollment_services, issuance, ocsp, peers, start
+from bench import (
+    certsrv,
+    crl,
+    devices,
+    domain,
+    enrollment_services,
+    issuance,
+    ocsp,
+    peers,
+    responders,
+    revocation,
+    start,
+)
 from bench.measure import MAX_ROUNDS, ROUNDS, SLICE_SECONDS, MachineTooBusy, Outcome, Report, Suite, measure
 
-SUITES: dict[str, Callable[[], Suite]] = {
+SUITES: dict[str, Callable[..., Suite]] = {
     "issuance": issuance.suite,
     "certsrv": certsrv.suite,
     "enrollment-services": enrollment_services.suite,
+    "devices": devices.suite,
     "crl": crl.suite,
     "ocsp": ocsp.suite,
+    "responders": responders.suite,
+    "revocation": revocation.suite,
     "start": start.suite,
     "domain": domain.suite,
     "peers": peers.suite,
 }
-ALWAYS = ("issuance", "certsrv", "enrollment-services", "crl", "ocsp", "start")
+ALWAYS = ("issuance", "certsrv", "enrollment-services", "devices", "crl", "ocsp", "responders", "start")
+SIZED = frozenset({"revocation"})
+"""Suites that do less with --quick, because what they do takes long."""
 
 WIDTH = 130
 """Columns of the table where no terminal says how many it has."""
 
 
+def _sizes(name: str, options: argparse.Namespace) -> dict[str, int | bool]:
+    """What a suite is told about how much to do."""
+    if name == "domain":
+        return {"principals": max(options.principals, 0)}
+    return {"quick": options.quick} if name in SIZED else {}
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measure speed, as ratios taken in one run.")
     parser.add_argument(
-        "suite", nargs="*", choices=[[], *SUITES], help="what to measure; all but domain and peers by default"
+        "suite",
+        nargs="*",
+        choices=[[], *SUITES],
+        help="what to measure; all but domain, peers and revocation by default",
     )
     parser.add_argument("--peers", action="store_true", help="also run other CAs beside ours, those that are here")
     parser.add_argument("--quick", action="store_true", help="three short rounds: a look, not a measurement")
+    parser.add_argument(
+        "--principals",
+        type=int,
+        default=0,
+        metavar="N",
+        help="with domain: a second domain of so many accounts and 500 templates; 100,000 take ten minutes to make",
+    )
     parser.add_argument("--json", action="store_true", help="print the results as JSON")
     options = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that servers of ours end with us
@@ -46,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     names = [*(options.suite or ALWAYS), *(["peers"] if options.peers else [])]
     for name in dict.fromkeys(names):
         with console.status(f"{name}: making keys and requests") as status:
-            chosen = SUITES[name]()
+            chosen = SUITES[name](**_sizes(name, options))
 
             def tell(done: int, planned: int, name: str = name) -> None:
                 status.update(f"{name}: round {done} of {planned}")

@@ -3,12 +3,14 @@
 CEP's answer for 40 templates beside lxml's serialising of the very same document, which is the least that anybody
 does who builds an answer as a tree. CES, a message in and an envelope out over one logged-on connection, beside the
 same submission through the door of the CA in the same process, full response included: both issue durably on SQLite,
-16 at a time, P-256 keys in all requests.
+16 at a time, P-256 keys in all requests. Beside them a whole server, as its own processes over TLS: certificates a
+second of wall time, 32 kept-alive connections that log on by the user name in their messages.
 """
 
 from __future__ import annotations
 
 import asyncio
+import re
 import tempfile
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,9 +22,10 @@ from typing import Any, Final
 
 from cryptography.hazmat.primitives.serialization import Encoding
 from lxml import etree
-from tests.support.server import DOMAIN, NETBIOS
+from tests.support.server import DOMAIN, NETBIOS, RunningServer
 
-from bench.certsrv import requests_of
+from bench.certsrv import CONNECTIONS, P256, RSA, Loaded, remarks, requests_of
+from bench.load import Driver, Job
 from bench.measure import Contender, Ratio, Suite, WrongResult, in_process
 from certwright.adcs.request import RequestFlags, template_attributes
 from certwright.adcs.security import SecurityDescriptor
@@ -201,6 +204,43 @@ class _Enrolling:
         return in_process(name, lambda number: self._runner.run(some(number)), makes=AT_A_TIME)
 
 
+class _EndToEnd(Loaded):
+    """A server with an issuing CA of one kind of key, loaded from another process."""
+
+    def __init__(self, stack: ExitStack, ca_key: str, requests: Sequence[bytes]) -> None:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="certwright-bench-")))
+        server = RunningServer.initialise(folder, "--ca-key", ca_key)
+        server.start()
+        stack.callback(server.stop)
+        token = UserNameToken(rf"{NETBIOS}\{ACCOUNT}", server.password)
+        context = (("CertificateTemplate", "WebServer"),)
+        asked = [RequestSecurityToken(RequestType.ISSUE, request, context=context) for request in requests]
+        job = Job(
+            port=server.https_port,
+            path=address(f"{NETBIOS} Issuing CA", ClientAuthentication.USER_NAME),
+            content_type=soap.CONTENT_TYPE,
+            bodies=[_without_time(soap.request(each.action, "", each.encode(), token=token)[0]) for each in asked],
+            marker=">Issued<",
+            connections=CONNECTIONS,
+            root=str(server.root_certificate),
+        )
+        driver = stack.enter_context(Driver(job))
+        assert server.process is not None
+        super().__init__(f"CES end to end, {ca_key} CA", server.process.pid, driver)
+
+    def contender(self) -> Contender:
+        return Contender(self.name, self.run, self.check)
+
+    def check(self) -> None:
+        """Every good answer says Issued; one is waited for, which also logs the connections on."""
+        self.first()
+
+
+def _without_time(envelope: bytes) -> str:
+    """For messages that are made once and sent for minutes."""
+    return re.sub(r"<u:Timestamp.*?</u:Timestamp>", "", envelope.decode())
+
+
 # -- the suite -------------------------------------------------------------------------------------------------------
 
 
@@ -210,7 +250,8 @@ def suite() -> Suite:
         requests = [request.public_bytes(Encoding.DER) for request in requests_of(64)]
         enrolling = [_Enrolling(stack, kind, requests) for kind in KINDS]
         policies = _cep(enrolling[0].installation)
-        contenders = list(policies)
+        servers = [_EndToEnd(stack, kind, requests) for kind in (P256, RSA)]
+        contenders = [*policies, *(server.contender() for server in servers)]
         ratios = [Ratio("CEP: of lxml's serialising", policies[0].name, policies[1].name, OF_LXML)]
         for each in enrolling:
             service = each.through_ces()
@@ -225,8 +266,10 @@ def suite() -> Suite:
             "enrollment web services",
             contenders,
             ratios,
-            notes=("one process, no sockets: TLS and HTTP are measured with /certsrv",),
+            notes=("ratios: one process, no sockets; end to end: TLS, one logon by user name a connection",),
             slice_seconds=0.5,
+            most_rounds=12,
+            remarks=lambda: remarks(servers),
             close=stack.pop_all().close,
         )
     raise AssertionError("an exit stack swallows nothing")  # for the type checker

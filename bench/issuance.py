@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -152,7 +151,7 @@ class InProcess:
             templates={template.cn: template},
             published=frozenset({template.cn}),
         )
-        self._moments = [replace(facts, now=_NOW + timedelta(seconds=passed)) for passed in range(600)]
+        self._moments = [facts._replace(now=_NOW + timedelta(seconds=passed)) for passed in range(600)]
         self.has_sid = NameFlag.ENROLLEE_SUPPLIES_SUBJECT not in template.name_flag
         view = CertificateView.parse(self.issue(0))
         self._tbs, self._algorithm, self._issuer = view.tbs, view.algorithm, view.issuer

@@ -41,9 +41,12 @@ class Job:
 
     Args:
         bodies: sent in turn, each connection beginning elsewhere.
+        encoded: the bodies are base64 of what is sent.
+        gets: ask for the path by GET, without a body; `bodies` has to have one all the same.
         marker: text that stands in every good answer and in no other.
         root: PEM file of the root to trust; empty for plain HTTP.
         account: log on with NTLM, channel bindings included; empty for none.
+        pause: seconds that each connection waits between an answer and its next request.
     """
 
     port: int
@@ -56,6 +59,9 @@ class Job:
     hostname: str = "localhost"
     account: str = ""
     password: str = ""
+    encoded: bool = False
+    pause: float = 0.0
+    gets: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,7 +235,9 @@ def _head(job: Job, start: str, more: str = "") -> bytes:
 
 
 def _requests(job: Job) -> list[bytes]:
-    bodies = [body.encode() for body in job.bodies]
+    if job.gets:
+        return [_head(job, f"GET {job.path}")]
+    bodies = [base64.b64decode(body) if job.encoded else body.encode() for body in job.bodies]
     return [
         _head(
             job,
@@ -293,6 +301,8 @@ async def _drive(job: Job) -> None:
                 answer = await clients[number].ask(requests[place])
                 tally.take(answer, time.perf_counter() - asked)
                 place = (place + 1) % len(requests)
+                if job.pause:
+                    await asyncio.sleep(job.pause)
             places[number] = place
 
         async with asyncio.timeout(seconds + ANSWER_SECONDS):

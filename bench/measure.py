@@ -78,6 +78,7 @@ class Suite:
     slice_seconds: float | None = None  # where the usual slice is too short: servers
     remarks: Callable[[], Sequence[str]] = lambda: ()  # asked after the last round
     close: Callable[[], object] = lambda: None  # ends what the suite started
+    most_rounds: int = MAX_ROUNDS  # where each of them takes long
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,14 +162,16 @@ def measure(
         contender.run(seconds / 4)  # caches, lazy imports, the clock of the processor
     before, ticks = Machine.now(), _ticks()
     samples: list[dict[str, Sample]] = []
-    planned = rounds
+    planned = min(rounds, suite.most_rounds)
     while len(samples) < planned:
         turn = list(suite.contenders)
         order.shuffle(turn)
         samples.append({contender.name: contender.run(seconds) for contender in turn})
         progress(len(samples), planned)
-        if len(samples) == planned < MAX_ROUNDS and any(o.noisy and o.at_least for o in _outcomes(suite, samples)):
-            planned = min(2 * planned, MAX_ROUNDS)
+        if len(samples) == planned < suite.most_rounds and any(
+            o.noisy and o.at_least for o in _outcomes(suite, samples)
+        ):
+            planned = min(2 * planned, suite.most_rounds)
     after = Machine.now(_steal_between(ticks, _ticks()))
     if after.steal > MAX_STEAL:
         raise MachineTooBusy(f"the host took {after.steal:.0%} of the CPU away while {suite.name} was measured")

@@ -79,6 +79,10 @@ MUTATIONS = {
         "online_responder/store.py",
         "import certwright.online_responder.models",
     ),
+    "The tables of location_watch belong to its migrations": (
+        "location_watch/store.py",
+        "import certwright.location_watch.models",
+    ),
     "Sealed files are opened by the key store's room and by the wiring alone": (
         "ca/generation.py",
         "import certwright.keystores.software",

@@ -189,9 +189,10 @@ def test_the_generated_parts_of_the_guide_are_current() -> None:
 
 def test_every_example_is_one_of_its_own_command() -> None:
     guide = script("guide")
-    for path, line in guide.EXAMPLES.items():
-        assert line.startswith(f"certwright {path}"), line
-        demand_valid(line.removeprefix("certwright "))
+    for path, example in guide.EXAMPLES.items():
+        for line in example.splitlines():
+            assert line.startswith(f"certwright {path}"), line
+            demand_valid(line.removeprefix("certwright "))
 
 
 def test_every_event_that_a_ca_records_is_explained() -> None:

@@ -14,8 +14,8 @@ from certwright.audit.trail import AuditTrail
 from certwright.ca.database import CaDatabase
 from certwright.ca.store import SqlCaDatabase, create_ca
 from certwright.database import Database, sqlite_url
-from certwright.server import network_devices
 from certwright.server.composition import Installation
+from certwright.server.device_setup import DeviceSetup
 from tests.support import scep_house
 from tests.support.ca_rows import SETTINGS
 from tests.support.doors import CERT_ADMIN, DATABASES, Site
@@ -100,7 +100,7 @@ def own(request: pytest.FixtureRequest, molds: Callable[[str], Mold], tmp_path: 
 
 @pytest.fixture(scope="module")
 def with_ndes(installation: Installation) -> Installation:
-    network_devices.enable(installation, installation.operator())
+    DeviceSetup(installation).enable(installation.operator())
     return installation
 
 

@@ -223,3 +223,41 @@ def test_a_view_larger_than_memory_wants_is_streamed(ca: CaDatabase) -> None:
     with ca.transaction() as transaction:  # what people do while they read
         transaction.resolve(first, RequestState.DENIED, HResult.S_OK, "", when=NOW)
     assert [first, *ids(rows)] == list(range(1, 2501))
+
+
+@pytest.mark.parametrize(
+    ("table", "by", "where", "expected"),
+    [
+        (Table.REQUESTS, "disposition", (), {"issued": 2, "pending": 1, "denied": 1, "revoked": 1, "error": 1}),
+        (Table.ISSUED_CERTIFICATES, "template", (), {"WebServer": 2}),
+        (Table.ISSUED_CERTIFICATES, "requester", (only("common_name", "a.corp.example"),), {r"CORP\alice": 1}),
+        (Table.ISSUED_CERTIFICATES, "template", (only("request_id", 1, Comparison.GREATER),), {"WebServer": 1}),
+        (
+            Table.ISSUED_CERTIFICATES,
+            "template",
+            (only("not_after", int((NOW + 100 * DAY).timestamp()), Comparison.GREATER),),
+            {"WebServer": 1},
+        ),
+        (
+            Table.ISSUED_CERTIFICATES,
+            "template",
+            (only("resolved_when", int((NOW + 5000 * DAY).timestamp()), Comparison.GREATER),),
+            {},
+        ),
+        (Table.REVOKED_CERTIFICATES, "revoked_reason", (), {"keyCompromise": 1}),
+        (Table.FAILED_REQUESTS, "template", (), {"WebServer": 1, "": 1}),
+        (Table.PENDING_REQUESTS, "request_id", (), {2: 1}),
+        (Table.REQUESTS, "serial_number", (only("request_id", 2),), {None: 1}),
+    ],
+)
+def test_rows_are_counted_by_the_values_of_a_column(
+    filled: CaDatabase, table: Table, by: str, where: tuple[Restriction, ...], expected: dict[object, int]
+) -> None:
+    assert dict(filled.count(table, where, by)) == expected
+
+
+def test_what_is_counted_by_has_to_be_a_column(filled: CaDatabase) -> None:
+    with pytest.raises(InvalidArgument, match="no column"):
+        filled.count(Table.REQUESTS, (), "colour")
+    with pytest.raises(InvalidArgument, match="not counted"):
+        filled.count(Table.CRLS, (), "number")

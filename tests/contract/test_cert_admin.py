@@ -47,6 +47,7 @@ EVERYBODY = (
 
 Call = Callable[[Site, CertAdmin], object]
 
+READERS = (People.OFFICER, People.CA_ADMINISTRATOR, People.AUDITOR)
 CALLS: dict[str, tuple[Call, tuple[str, ...]]] = {
     # call: what is done, and who may besides Administrator, who holds every role
     "resubmit": (lambda site, admin: admin.resubmit(site.pending().request_id), (People.OFFICER,)),
@@ -65,14 +66,9 @@ CALLS: dict[str, tuple[Call, tuple[str, ...]]] = {
     ),
     "release": (lambda site, admin: release(site, admin), (People.OFFICER,)),
     "publish_crls": (lambda site, admin: admin.publish_crls(), (People.CA_ADMINISTRATOR,)),
-    "view": (
-        lambda site, admin: list(admin.view(Table.REQUESTS, limit=1)),
-        (People.OFFICER, People.CA_ADMINISTRATOR, People.AUDITOR),
-    ),
-    "request_row": (
-        lambda site, admin: admin.request_row(site.submit().request_id),
-        (People.OFFICER, People.CA_ADMINISTRATOR, People.AUDITOR),
-    ),
+    "view": (lambda site, admin: list(admin.view(Table.REQUESTS, limit=1)), READERS),
+    "count": (lambda site, admin: admin.count(Table.ISSUED_CERTIFICATES, "template"), READERS),
+    "request_row": (lambda site, admin: admin.request_row(site.submit().request_id), READERS),
     "set_attributes": (
         lambda site, admin: admin.set_attributes(site.pending().request_id, template_attributes("WebServer")),
         (People.OFFICER,),

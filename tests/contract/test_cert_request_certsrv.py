@@ -20,7 +20,7 @@ from certwright.adcs.properties import LATEST, CaProperty
 from certwright.adcs.request import Disposition, template_attributes
 from certwright.connectors.certsrv import CertsrvConnection
 from certwright.connectors.errors import LogonCause, LogonRefused
-from certwright.connectors.probing import Outcome, Step, probe
+from certwright.connectors.probing import PAGE_STEPS, Outcome, Step, probe
 from certwright.connectors.reading import read_information
 from certwright.connectors.service import AuthScheme, ServiceAddress, ServiceCredential
 from certwright.connectors.trust import Fingerprint, PinnedFile, look_at
@@ -181,7 +181,7 @@ def test_the_servers_certificate_can_be_accepted_by_its_fingerprint(door: OverPa
 def test_every_step_of_the_test_passes(door: OverPages) -> None:
     steps = probe(door.pages().service, _credential(), _trust(door))
 
-    assert [each.step for each in steps if each.ok] == list(Step), steps
+    assert [each.step for each in steps if each.ok] == list(PAGE_STEPS), steps
 
 
 def test_a_wrong_password_is_not_guessed_at(door: OverPages) -> None:

@@ -7,8 +7,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import ocsp as peer
 
+from certwright.adcs.errors import ConfigurationError
 from certwright.adcs.request import template_attributes
 from certwright.adcs.roles import RevocationReason
 from certwright.database import DatabaseError
@@ -71,7 +73,7 @@ def revoke(
 
 def provider_of(installation: Installation) -> CaProvider:
     provider = CaProvider(installation, installation.ca().authority.database.ca())
-    provider.changes()
+    assert provider.changes() == []
     return provider
 
 
@@ -207,6 +209,29 @@ def test_a_signing_certificate_is_renewed_after_two_thirds_of_its_life(installat
     renew_signing_certificates(installation, before.renew_after)
 
     assert setup.standing("").serial_number != before.serial_number
+
+
+def test_a_chosen_signing_certificate_signs_instead(installation: Installation, other: Installation) -> None:
+    """As in ocsp.msc: selected by hand. The CA in question has to have issued it, and it has to be here."""
+    setup, operator = ResponderSetup(installation), installation.operator()
+    with pytest.raises(ConfigurationError, match="no signing certificate"):
+        setup.change("", {"signed-with": "chosen"}, operator)
+    request = setup.request_signer("", operator)
+    issued = installation.host_door().submit(request, template_attributes("OCSPResponseSigning"))
+    assert issued.certificate is not None
+    setup.install_signer("", issued.certificate, "", operator)
+
+    setup.change("", {"signed-with": "chosen"}, operator)
+
+    responder = OnlineResponder(other)
+    responder.tick()
+    shown = asked(responder, issue(installation)).certificates
+    assert [each.public_bytes(Encoding.DER) for each in shown] == [issued.certificate]
+    renew_signing_certificates(installation, FAR)  # not by itself
+    standing = setup.standing("")
+    assert standing.serial_number == CertificateView.parse(issued.certificate).serial_number
+    assert standing.renew_after is None
+    setup.change("", {"signed-with": "certificate"}, operator)
 
 
 def test_a_lost_signing_key_is_enrolled_for_again(installation: Installation, other: Installation) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
 from typing import Final
 
@@ -17,6 +18,7 @@ import pytest
 from certwright.adcs.errors import AccessDenied, AdcsError, HResult, InvalidArgument
 from certwright.connectors.local import LocalCertRequest
 from certwright.ndes.challenges import CacheFull
+from certwright.ndes.policy import Rejected
 from certwright.pki import oids
 from certwright.pki.certificate import CertificateView
 from certwright.pki.enveloped_data import ContentCipher, KeyTransport
@@ -121,14 +123,17 @@ def test_an_expired_challenge_is_refused_to_the_second(house: House, monkeypatch
     end = now.replace(microsecond=0) + timedelta(minutes=settings.challenge_minutes)
     with house.installation.database.transaction() as connection:
         connection.execute("UPDATE ndes_challenge SET expires = ? WHERE used IS NULL", (int(end.timestamp()),))
-    from certwright.ndes.challenges import WrongChallenge
 
+    monkeypatch.setattr(house.challenges, "_clock", lambda: end)
+    with pytest.raises(Rejected, match="expired"):
+        house.challenges.check(password, settings, "WebServer", (), "t")
+    monkeypatch.setattr(house.challenges, "_clock", lambda: end - timedelta(seconds=1))
+    claim = house.challenges.check(password, settings, "WebServer", (), "t")
+    assert claim is not None
     with house.installation.database.transaction() as connection:
-        monkeypatch.setattr(house.challenges, "_clock", lambda: end)
-        with pytest.raises(WrongChallenge, match="expired"):
-            house.challenges.take(connection, password, settings, "WebServer", (), "t")
-        monkeypatch.setattr(house.challenges, "_clock", lambda: end - timedelta(seconds=1))
-        assert house.challenges.take(connection, password, settings, "WebServer", (), "t") is not None
+        with pytest.raises(Rejected, match="used"):
+            replace(claim, clock=lambda: end).take(connection)
+        claim.take(connection)
 
 
 def test_a_challenge_for_one_machine_names_no_other(house: House) -> None:

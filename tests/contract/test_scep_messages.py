@@ -13,7 +13,8 @@ from certwright.pki import oids
 from certwright.pki.certificate import CertificateView
 from certwright.pki.crl import CrlView
 from certwright.pki.enveloped_data import seal
-from certwright.server import network_devices
+from certwright.server import device_setup, network_devices
+from certwright.server.device_setup import DeviceSetup
 from certwright.wire.scep import FailInfo, IssuerAndSerial, MessageType, PkiStatus
 from tests.support.doors import Local
 from tests.support.installation import GateTemplates, People
@@ -149,7 +150,7 @@ def test_the_encryption_key_before_still_opens(house: House) -> None:
     device = house.device()
     message = device.message(device.request(house.challenge()))
     before = device.bundle()[:2]
-    network_devices.renew(house.installation, house.installation.operator())
+    DeviceSetup(house.installation).renew(house.installation.operator())
     assert device.bundle()[:2] != before
     assert device.send(message).status is PkiStatus.SUCCESS
 
@@ -157,9 +158,9 @@ def test_the_encryption_key_before_still_opens(house: House) -> None:
 def test_certificates_renew_themselves_after_two_thirds_of_their_life(house: House) -> None:
     authority = network_devices.registration_authority(house.installation)
     before = authority.current()
-    network_devices.renew_when_due(house.installation, before.renew_after - timedelta(seconds=1))
+    device_setup.renew_when_due(house.installation, before.renew_after - timedelta(seconds=1))
     assert authority.current() == before
-    network_devices.renew_when_due(house.installation, before.renew_after)
+    device_setup.renew_when_due(house.installation, before.renew_after)
     after = authority.current()
     assert after.signing.certificate.serial != before.signing.certificate.serial
     assert after.encryption[1].certificate == before.encryption[0].certificate
@@ -201,19 +202,20 @@ def test_what_is_no_message_is_answered_by_http(
 
 
 def test_a_disabled_service_is_not_there(house: House) -> None:
-    network_devices.disable(house.installation, house.installation.operator())
+    DeviceSetup(house.installation).disable(house.installation.operator())
     assert house.ask("GET", b"operation=GetCACaps", b"").status == 404
-    network_devices.enable(house.installation, house.installation.operator())
+    DeviceSetup(house.installation).enable(house.installation.operator())
     assert house.ask("GET", b"operation=GetCACaps", b"").status == 200
 
 
 def test_only_a_ca_administrator_switches_it_on(house: House) -> None:
     officer = Local(house.installation).requester(People.OFFICER)
-    for act in (network_devices.enable, network_devices.disable):
+    setup = DeviceSetup(house.installation)
+    for act in (setup.enable, setup.disable, setup.renew, setup.webhook_key):
         with pytest.raises(AccessDenied):
-            act(house.installation, officer)
+            act(officer)
     with pytest.raises(AccessDenied):
-        network_devices.change_settings(house.installation, officer, {"des": "on"})
+        DeviceSetup(house.installation).change({"des": "on"}, officer)
 
 
 def test_the_bundle_is_in_the_order_clients_need(house: House) -> None:

@@ -24,6 +24,7 @@ from certwright.directory.active_directory.ldap import (
     ResultCode,
     Scope,
 )
+from certwright.directory.active_directory.members import count_members
 from certwright.directory.active_directory.settings import DomainSettings
 from certwright.directory.active_directory.templates import template_from_entry
 from certwright.directory.base import LogonFailure, LogonRefused, PrincipalKind
@@ -124,6 +125,32 @@ def test_groups_are_all_transitive_ones_and_the_well_known(ad: Lab, directory: A
     administrator = directory.principal("Administrator")
     assert administrator is not None
     assert Sid("S-1-5-32-544") not in administrator.groups
+
+
+def test_members_are_counted_through_groups_and_everybody_is_many(ad: Lab, directory: ActiveDirectory) -> None:
+    """Disabled accounts are none; a group that holds Domain Users is not gone through."""
+    domain, base = directory.domain, directory.names.domain
+
+    def counted(name: str) -> int | None:
+        found = directory.principal(name)
+        assert found is not None
+        return directory.pool.run(lambda connection: count_members(connection, domain, base, found.sid))
+
+    assert [counted(name) for name in ("Staff", "All Staff", "alice", "WS1$")] == [1, 1, 1, 1]
+    assert counted("dave") == 0
+    assert counted("Domain Users") is None
+    assert counted("Enrollment Agents") == 0
+    ad.ldapmodify(
+        f"dn: CN=Enrollment Agents,CN=Users,{ad.base_dn}\nchangetype: modify\nadd: member\n"
+        f"member: CN=Domain Users,CN=Users,{ad.base_dn}\n"
+    )
+    try:
+        assert counted("Enrollment Agents") is None
+    finally:
+        ad.ldapmodify(
+            f"dn: CN=Enrollment Agents,CN=Users,{ad.base_dn}\nchangetype: modify\ndelete: member\n"
+            f"member: CN=Domain Users,CN=Users,{ad.base_dn}\n"
+        )
 
 
 def test_every_form_of_a_name_finds_the_same_account(ad: Lab, directory: ActiveDirectory) -> None:

@@ -203,9 +203,45 @@ def test_the_command_reads_a_domain_that_it_does_not_belong_to(ad: Lab, seeded: 
     )
     assert done.returncode == 1, done.stderr
     assert f"ESC1 (high) {template_dn(ad, 'AuditESC1')}: {ESCALATIONS['ESC1'].title}" in done.stdout
-    assert "ESC6 not visible over LDAP: " in done.stdout
-    assert "ESC1 not visible" not in done.stdout
-    assert done.stderr == ""
+    assert "ESC6 not visible over LDAP: " in done.stderr
+    assert "ESC1 not visible" not in done.stderr
+    assert "not visible" not in done.stdout
+
+
+def test_the_own_service_account_is_expected_and_told_so(ad: Lab, directory: ActiveDirectory, tmp_path: Path) -> None:
+    """What publication gave it is no escalation to the installation whose account it is; to anybody else it is."""
+    dn = f"CN=Watched Root,CN=AIA,{services_dn(ad)}"
+    account = directory.principal(READER)
+    assert account is not None
+    with administrator_of(ad) as connection:
+        connection.add(
+            dn,
+            {
+                "objectClass": (b"top", b"certificationAuthority"),
+                "cACertificate": (b"\x30\x00",),
+                "authorityRevocationList": (b"\x00",),
+                "certificateRevocationList": (b"\x00",),
+                "nTSecurityDescriptor": (
+                    _octets(f"O:DAG:DAD:(A;;GA;;;DA)(A;;RPLCRC;;;AU)(A;;WP;;;{account.sid})", directory.domain.sid),
+                ),
+            },
+        )
+    try:
+        stranger = {each.object: each for each in domain_security(settings_of(ad)).findings}[dn]
+        ours = {each.object: each for each in domain_security(settings_of(ad), (), READER).findings}[dn]
+        server = JoinedServer.prepare(tmp_path, ad)
+        done = server.run(
+            *("audit", "security", "--domain", ad.dns_domain, "--json", "--server", ad.controller),
+            *("--user", READER, "--keytab", str(ad.keytab(READER)), "--ca-file", str(ad.tls_ca)),
+        )
+    finally:
+        with administrator_of(ad) as connection:
+            connection.delete(dn)
+    assert (stranger.number, stranger.accepted, stranger.needs_acceptance) == ("ESC5", False, True)
+    assert (ours.number, ours.accepted, ours.needs_acceptance) == ("ESC5", True, False)
+    assert "it is the service account of this installation" in ours.why[0]
+    (told,) = [each for each in json.loads(done.stdout)["findings"] if each["object"] == dn]
+    assert told["accepted"]
 
 
 def test_an_installation_of_the_domain_audits_itself_and_the_forest(

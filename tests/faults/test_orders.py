@@ -115,12 +115,13 @@ def recorded(ca: RunningServer) -> int:
 def killed_when(manager: RunningServer, is_time: Callable[[], bool]) -> Callable[[], bool]:
     """What a relay asks before it passes something on: once it is time, the manager ends and nothing passes."""
     lock = threading.Lock()
+    victims = [manager.process]
 
     def may_pass() -> bool:
         with lock:
             if not is_time():
                 return True
-            if manager.process is not None:
+            if manager.process is not None and manager.process in victims:  # not the one that was started after it
                 manager.kill()
             return False
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
+import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,10 +24,11 @@ class Machine:
     folder: Path
     fingerprint: str
 
-    def run(self, *arguments: str, challenge: str = "") -> subprocess.CompletedProcess[str]:
+    def run(self, *arguments: str, challenge: str = "", url: str = "") -> subprocess.CompletedProcess[str]:
         given = ("--challenge-file", "-") if challenge else ()
+        url = url or f"{self.server.http}/certsrv/mscep/mscep.dll"
         return self.server.run(
-            *("enroll", "--scep", f"{self.server.http}/certsrv/mscep/mscep.dll", "--fingerprint", self.fingerprint),
+            *("enroll", "--scep", url, "--fingerprint", self.fingerprint),
             *("--key", self.folder / "host.key", "--out", self.folder / "host.crt", *given, *arguments),
             data=challenge,
         )
@@ -101,3 +104,54 @@ def test_a_server_with_another_fingerprint_is_told_nothing(server: RunningServer
     assert refused.returncode == 1
     assert "do not trust it" in refused.stderr
     assert server.json("ndes", "list") == before
+
+
+def test_what_a_machine_got_checks_out_by_crl_and_ocsp(server: RunningServer, machine: Machine) -> None:
+    """OpenSSL looks at the certificate as a relying party does: chain, CRL from where it says, OCSP."""
+    assert machine.run("--dns", f"checked.{DOMAIN}", challenge=challenge(server)).returncode == 0
+    server.cli("responder", "enable")
+    certificate, issuer, crl = (machine.folder / name for name in ("host.crt", "issuing.pem", "ca.crl"))
+    issuer.write_text(server.cli("ca", "certificate"))
+    shown = openssl("x509", "-in", certificate, "-noout", "-ext", "crlDistributionPoints")
+    (url,) = re.findall(r"URI:(\S+)", shown)
+    with urllib.request.urlopen(url, timeout=20) as answer:
+        crl.write_text(armor.armor(armor.X509_CRL, answer.read()))
+    chain = ("-CAfile", server.root_certificate, "-untrusted", issuer)
+
+    assert "OK" in openssl("verify", "-crl_check", "-CRLfile", crl, *chain, certificate)
+    told = openssl(
+        *("ocsp", "-issuer", issuer, "-cert", certificate, "-url", f"{server.http}/ocsp"),
+        *("-CAfile", server.root_certificate, "-verify_other", issuer),
+    )
+    assert f"{certificate}: good" in told
+
+
+def test_services_and_failures_at_the_command_line(server: RunningServer, machine: Machine) -> None:
+    server.cli("ndes", "service", "add", "kiosks")
+    server.cli("ndes", "set", "--service", "kiosks", "general-purpose-template=WebServer")
+    server.cli("ndes", "enable", "--service", "kiosks")
+    listed = {each["service"]: each for each in server.json("ndes", "service", "list")}
+    assert listed["kiosks"]["address"].endswith("/ndes/kiosks/mscep.dll")
+    assert listed["kiosks"]["enabled"]
+
+    refused = machine.run("--dns", f"k.{DOMAIN}", challenge="0000", url=listed["kiosks"]["address"])
+    assert refused.returncode == 1
+    (failure,) = server.json("ndes", "list", "--failures", "--service", "kiosks")
+    assert failure["rule"] == "challenge wrong"
+    shown = server.cli("ndes", "failure", str(failure["number"]))
+    assert "SCEP message: PKCSReq" in shown
+    password = server.cli("ndes", "challenge", "--service", "kiosks", "--name", f"k.{DOMAIN}").strip()
+    enrolled = machine.run("--dns", f"k.{DOMAIN}", challenge=password, url=listed["kiosks"]["address"])
+    assert enrolled.returncode == 0, enrolled.stderr
+
+    key = server.json("ndes", "webhook-key", "--service", "kiosks")["key"]
+    assert len(key) == 64
+    nowhere = server.run("ndes", "set", "--service", "kiosks", "policy=webhook")
+    assert nowhere.returncode == 1
+    assert "webhook-url" in nowhere.stderr
+    server.cli("ndes", "set", "--service", "kiosks", "policy=webhook", "webhook-url=http://127.0.0.1:1/")
+    later = machine.run("--dns", f"k2.{DOMAIN}", challenge="x", url=listed["kiosks"]["address"])
+    assert later.returncode == 1
+    assert "503" in later.stderr
+    server.cli("ndes", "service", "remove", "kiosks")
+    assert server.run("ndes", "show", "--service", "kiosks").returncode == 1

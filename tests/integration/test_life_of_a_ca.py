@@ -5,12 +5,16 @@ Only the place of the stick is another one than on the page.
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
+import time
 import urllib.request
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
@@ -18,11 +22,20 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from certwright.adcs.events import LifecycleKind
+from certwright.notifications.values import RuleFields, WebhookFields
+from certwright.server import above
+from certwright.server.composition import Installation
+from certwright.server.duties import tell_of_imported_crls
+from certwright.server.home import Home
+from certwright.wire.wstep import RequestSecurityToken, RequestType
 from tests.integration.clients import certsrv, request_pem, saved
-from tests.support.installation import PASSWORD, Mold
+from tests.support import requests as make
+from tests.support.installation import PASSWORD, Mold, People
 from tests.support.issuing import pem
 from tests.support.programs import openssl
 from tests.support.server import RunningServer
+from tests.support.web_services import CES, USER_NAME, Client, Refusal
 from tests.test_docs import GUIDE, blocks
 
 PAGE: Final = GUIDE / "life-of-a-ca.md"
@@ -30,6 +43,8 @@ STICK: Final = "/media/stick"
 CRLS: Final = ("CORP Issuing CA(1).crl", "CORP Root CA.crl")
 SUB: Final = ("--home", "ca-home")
 ROOT: Final = ("--home", "root-home")
+DEVICE_CA: Final = "CORP Device CA"
+DEVICE_CES: Final = CES.replace("Issuing", "Device")
 
 
 def commands() -> Sequence[str]:
@@ -142,6 +157,24 @@ def test_a_crl_of_a_ca_that_is_not_above_ours_is_refused(hosts: Hosts) -> None:
         hosts.certwright("ca", "import-crl", "own.crl", *SUB)
 
 
+def test_the_root_s_next_crl_is_asked_for_in_time(hosts: Hosts) -> None:
+    """It is carried here by people: they are told a month before it ends, a week before, and when it has."""
+    with Installation.open(Home.open(hosts.folder / "ca-home")) as installation:
+        ((_, file, crl),) = above.imported_crls(installation)
+        assert file == "CORP Root CA.crl"
+        assert crl.next_update is not None
+        actor = r"CORP\Administrator"
+        webhook = WebhookFields("Everything", "https://hooks.example.com/")
+        channel = installation.notifications.channels.add(webhook, "a signing key of a test", actor=actor)
+        rule = RuleFields("Everything", channel.id, tuple(LifecycleKind))
+        installation.notifications.rules.add(rule, actor=actor)
+        for days in (31, 29, 28, 6, 5, 0, -1):
+            tell_of_imported_crls(installation, crl.next_update - timedelta(days=days))
+
+        told = [str(line.kind) for line in installation.notifications.history()]
+        assert sorted(told) == ["crl-needs-key", "crl-needs-key", "crl-overdue"]
+
+
 def test_a_revoked_issuing_ca_is_revoked_after_the_next_carrying(hosts: Hosts) -> None:
     """Last of all: from here on nothing below it verifies."""
     leaf = issued(hosts, "last.corp.example")
@@ -209,3 +242,77 @@ def test_a_running_server_follows_a_renewal(running: RunningServer, tmp_path: Pa
     for leaf, name in ((before, ""), (after, "(1)")):
         certificate = pem(tmp_path, "ca.pem", (published / f"localhost_CORP Issuing CA{name}.crt").read_bytes())
         assert ": OK" in openssl("verify", "-partial_chain", "-crl_check", "-CAfile", certificate, *crls, leaf)
+
+
+def test_a_running_server_serves_a_new_ca(running: RunningServer, tmp_path: Path) -> None:
+    """Without a restart: at CES, and with its certificate and CRL at /CertEnroll/."""
+    template = ("CertificateTemplate", "WebServer")
+    asked = RequestSecurityToken(RequestType.ISSUE, make.web_server_request("www.corp.example"), context=(template,))
+    with closing(Client(running, USER_NAME, People.ENROLLEE)) as caller:
+        unknown = caller.token(asked, DEVICE_CES)
+    assert isinstance(unknown, Refusal)
+    assert unknown.status == 404
+
+    told = running.cli("ca", "create", DEVICE_CA, "--parent", "CORP Root CA", "--key", "ecdsa-p256")
+    assert "restart" not in told
+
+    assert running.awaited_events(lambda event: event.get("event") == "ca_served" and event["ca"] == DEVICE_CA)
+    with closing(Client(running, USER_NAME, People.ENROLLEE)) as caller:
+        answer = caller.token(asked, DEVICE_CES)
+    assert not isinstance(answer, Refusal), answer
+    leaf = pem(tmp_path, "leaf.pem", answer.certificate)
+    running.cli("ca", "chain", DEVICE_CA, "--out", tmp_path / "chain.pem")
+    crl = running.home / "published" / f"{DEVICE_CA}.crl"
+    root = ("-CAfile", running.root_certificate, "-untrusted", tmp_path / "chain.pem")
+    assert ": OK" in openssl("verify", "-crl_check", *root, "-CRLfile", crl, leaf)
+
+
+def test_every_location_of_a_running_server_is_well_until_a_file_is_gone(running: RunningServer) -> None:
+    """As pkiview shows it: CDP, delta, AIA and OCSP, of what was issued, of what will be, and of the CAs' own."""
+    running.cli("ca", "set", "delta-crl-period=1 days")
+    running.cli("ca", "publish-crl")
+    running.cli("responder", "enable")
+    certsrv(running, "basic", password=PASSWORD).get_cert(request_pem("www.corp.example"), "WebServer")
+
+    found = running.json("ca", "health")
+    assert {row["state"] for row in found} == {"ok"}, found
+    assert {row["kind"] for row in found} == {"CDP", "delta CDP", "AIA", "OCSP"}
+    assert {row["ca"] for row in found} == {"CORP Issuing CA", "CORP Root CA"}
+
+    (running.home / "published/CORP Root CA.crl").unlink()
+    done = running.run("ca", "health", "CORP Root CA", "--json")
+    assert done.returncode == 1
+    assert [row["state"] for row in json.loads(done.stdout) if row["url"].endswith(".crl")] == ["down"]
+
+
+def test_certificates_of_both_keys_have_answers_and_crls_of_their_own(running: RunningServer, tmp_path: Path) -> None:
+    """Renewed with a new key: what either key issued is good, then revoked, by OCSP and by CRL, for openssl."""
+    running.cli("responder", "enable")
+    before = enrolled(running, tmp_path, "before.corp.example")
+    running.cli("ca", "renew", "--new-key", "ecdsa-p256")
+    after = enrolled(running, tmp_path, "after.corp.example")
+    published = running.home / "published"
+    issuers = [
+        pem(tmp_path, f"issuer{name}.pem", (published / f"localhost_CORP Issuing CA{name}.crt").read_bytes())
+        for name in ("", "(1)")
+    ]
+
+    def answered(leaf: Path, issuer: Path) -> str:
+        url = f"{running.http}/ocsp"
+        return openssl("ocsp", "-issuer", issuer, "-cert", leaf, "-url", url, "-CAfile", issuer, "-partial_chain")
+
+    def checked(leaf: Path, issuer: Path, name: str) -> str:
+        crl = published / f"CORP Issuing CA{name}.crl"
+        words = ("-partial_chain", "-crl_check", "-CAfile", issuer, "-CRLfile", crl)
+        return openssl("verify", *words, leaf, check=False)
+
+    for leaf, issuer, name in ((before, issuers[0], ""), (after, issuers[1], "(1)")):
+        assert f"{leaf}: good" in answered(leaf, issuer)
+        assert ": OK" in checked(leaf, issuer, name)
+        serial = x509.load_pem_x509_certificate(leaf.read_bytes()).serial_number
+        running.cli("certificate", "revoke", f"{serial:x}", "--publish-crl")
+        deadline = time.monotonic() + 5.0
+        while f"{leaf}: revoked" not in (said := answered(leaf, issuer)):
+            assert time.monotonic() < deadline, said
+            time.sleep(0.05)
+        assert "certificate revoked" in checked(leaf, issuer, name)

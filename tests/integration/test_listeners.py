@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import ssl
 import subprocess
@@ -108,6 +109,22 @@ def test_an_oversized_request_gets_a_page_of_its_own(server: RunningServer) -> N
 
     assert status == 413
     assert "64 KiB" in page
+
+
+def test_a_program_that_sends_too_much_to_the_api_is_told_in_its_dialect(server: RunningServer) -> None:
+    """The whole body is sent before anything is read, as most clients do: the answer has to survive that."""
+    with secured(server) as connection:
+        connection.sendall(
+            b"POST /api/v1/orders HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+            b"Content-Length: %d\r\n\r\n" % (11 << 20)
+        )
+        connection.sendall(b" " * (11 << 20))
+        said = everything(connection)
+
+    head, _, body = said.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 413 ")
+    assert b"content-type: application/problem+json" in head
+    assert json.loads(body)["detail"] == "The body is larger than 10 MiB."
 
 
 def test_a_body_beyond_all_limits_ends_the_connection_at_once(server: RunningServer) -> None:

@@ -9,10 +9,15 @@ from pathlib import Path
 import pytest
 
 from certwright.adcs.events import LifecycleKind
+from certwright.adcs.properties import CaType
 from certwright.adcs.request import RequestAttributes
+from certwright.ca.database import CrlRecord
+from certwright.ca.revocation.publication import PublicationFailed
+from certwright.keystores.base import KeyAlgorithm
 from certwright.notifications.values import RuleFields, WebhookFields
+from certwright.server import authorities
 from certwright.server.composition import Installation
-from certwright.server.duties import tell_of_overdue_crls, warn_of_expiry
+from certwright.server.duties import publish_due_crls, tell_of_overdue_crls, warn_of_expiry
 from tests.support.installation import ISSUING, OPERATOR, ROOT, GateTemplates, Mold, People
 from tests.support.requests import web_server_request
 
@@ -26,6 +31,12 @@ def installation(mold: Mold, tmp_path: Path) -> Iterator[Installation]:
         rule = RuleFields("Everything", channel.id, tuple(LifecycleKind))
         opened.notifications.rules.add(rule, actor=OPERATOR)
         yield opened
+
+
+def newest(installation: Installation) -> CrlRecord:
+    crl = installation.ca(ISSUING).authority.database.latest_crl(0)
+    assert crl is not None
+    return crl
 
 
 def told(installation: Installation) -> list[tuple[str, str]]:
@@ -73,3 +84,38 @@ def test_the_end_of_a_ca_certificate_is_told_once_in_each_band(installation: Ins
     assert in_time == []
     assert told(installation) == [("ca-certificate-expiring", ISSUING)] * 3
     assert ends[ROOT] > ends[ISSUING]
+
+
+def test_a_crl_that_a_place_does_not_take_is_told_once(installation: Installation) -> None:
+    """The list is made and stays, and is brought there at the next round."""
+    published = installation.home.published
+    now = newest(installation).next_publish
+    installation.clock = lambda: now
+    files = published.rename(published.with_name("elsewhere"))
+    published.write_text("no folder")
+    for _ in range(2):
+        with pytest.raises(PublicationFailed):
+            publish_due_crls(installation, now)
+    assert told(installation) == [("crl-not-published", ISSUING)]
+
+    published.unlink()
+    files.rename(published)
+    publish_due_crls(installation, now)
+    assert newest(installation).published_when is not None
+
+
+def test_a_renewal_is_told_and_so_is_a_new_ca(installation: Installation) -> None:
+    operator = installation.operator()
+    authorities.renew(installation, ISSUING, None, None, operator)
+    authorities.follow(installation, ISSUING, operator)
+    kind = CaType.STANDALONE_ROOT
+    authorities.create_root(installation, "CORP Test Root", kind, KeyAlgorithm.ECDSA_P256, operator)
+    assert installation.look_for_cas() == ["CORP Test Root"]
+    for _ in range(2):
+        authorities.follow(installation, "CORP Test Root", operator)
+
+    kinds = {LifecycleKind.CA_CERTIFICATE_RENEWED.value, LifecycleKind.CA_INSTALLED.value}
+    assert [line for line in told(installation) if line[0] in kinds] == [
+        ("ca-certificate-renewed", ISSUING),
+        ("ca-installed", "CORP Test Root"),
+    ]

@@ -7,7 +7,6 @@ import re
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -15,96 +14,23 @@ from urllib.parse import quote
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import ocsp as peer
 
 from certwright.adcs.events import AuditEvent
-from certwright.adcs.request import template_attributes
 from certwright.adcs.roles import RevocationReason
-from certwright.pki import armor
-from certwright.server.composition import Installation
-from certwright.server.home import Home
+from tests.support.foreign_ca import COMPROMISED, ON_HOLD, RELEASED, ForeignCa
+from tests.support.ocsp_site import Site, fetched, running_site, serial
 from tests.support.programs import openssl, run
-from tests.support.requests import web_server_request
-from tests.support.server import RunningServer
 
 WITHIN: Final = 1.0  # seconds from a revocation to the answer
 
 
-class Site:
-    """The running server, and files of its clients. Another process issues and revokes: this one."""
-
-    def __init__(self, server: RunningServer, installation: Installation, folder: Path) -> None:
-        self.server = server
-        self.installation = installation
-        self.operator = installation.operator()
-        self.folder = folder
-        self.issuer = folder / "issuer.pem"
-        self.chain = folder / "chain.pem"
-        self.numbers = 0
-
-    @property
-    def url(self) -> str:
-        return f"{self.server.http}/ocsp"
-
-    def issue(self) -> Path:
-        """A new certificate, as a file."""
-        self.numbers += 1
-        path = self.folder / f"{self.numbers}.pem"
-        door = self.installation.registry.connect("", self.operator)
-        issued = door.submit(web_server_request("www.corp.example"), template_attributes("WebServer"))
-        assert issued.certificate is not None
-        path.write_text(armor.armor(armor.CERTIFICATE, issued.certificate))
-        return path
-
-    def revoke(self, certificate: Path, reason: RevocationReason = RevocationReason.KEY_COMPROMISE) -> None:
-        self.installation.registry.administer("", self.operator).revoke(serial(certificate), reason)
-
-    def ask(self, *certificates: Path, options: tuple[str, ...] = ()) -> str:
-        """What OpenSSL says after it verified the answer."""
-        named = [option for each in certificates for option in ("-cert", str(each))]
-        text = openssl(
-            *("ocsp", "-issuer", str(self.issuer), *named, "-url", self.url, "-CAfile", str(self.chain), *options)
-        )
-        assert "Response verify OK" in text
-        return text
-
-    def get(self, certificate: Path) -> peer.OCSPResponse:
-        """The answer to a GET, as nginx fetches staples: no nonce, SHA-1."""
-        question = self.folder / "question.der"
-        openssl(
-            *("ocsp", "-issuer", str(self.issuer), "-cert", str(certificate), "-no_nonce", "-reqout", str(question))
-        )
-        path = quote(base64.b64encode(question.read_bytes()).decode(), safe="")
-        return peer.load_der_ocsp_response(fetched(f"{self.url}/{path}"))
-
-
-def fetched(url: str, body: bytes | None = None) -> bytes:
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with opener.open(urllib.request.Request(url, data=body), timeout=10) as answer:
-        content: bytes = answer.read()
-    return content
-
-
-def serial(certificate: Path) -> str:
-    return f"{x509.load_pem_x509_certificate(certificate.read_bytes()).serial_number:x}"
-
-
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    folder = tmp_path_factory.mktemp("responder")
-    server = RunningServer.initialise(folder).start()
-    try:
-        server.cli("responder", "enable")
-        with Installation.open(Home.open(server.home)) as installation:
-            installation.start_issuers()  # beside the server's
-            site = Site(server, installation, folder)
-            chain = [armor.armor(armor.CERTIFICATE, each) for each in installation.chain()]
-            site.issuer.write_text(chain[0])
-            site.chain.write_text("".join(chain))
-            yield site
-    finally:
-        server.stop()
+    with running_site(tmp_path_factory.mktemp("responder")) as running:
+        yield running
 
 
 def test_certificates_name_the_responder_once_it_is_enabled(site: Site) -> None:
@@ -286,3 +212,54 @@ def test_a_disabled_responder_is_unauthorized_for_everybody(site: Site) -> None:
             assert time.monotonic() < deadline
     finally:
         site.server.cli("responder", "enable")
+
+
+# -- a CA elsewhere
+
+
+def test_a_ca_elsewhere_is_answered_for_from_its_crls(site: Site, tmp_path: Path) -> None:
+    """Added, given a signer that it issued itself, enabled and removed at the command line; asked by OpenSSL."""
+    ca, cli = ForeignCa(), site.server.cli
+    base, delta = tmp_path / "base.crl", tmp_path / "delta.crl"
+    revoked, good = ca.issue(), ca.issue()
+    base.write_bytes(ca.crl({revoked.serial_number: COMPROMISED, good.serial_number: ON_HOLD}, number=5))
+    delta.write_bytes(ca.crl({good.serial_number: RELEASED}, number=6, base=5))
+    issuer, request = tmp_path / "ca.pem", tmp_path / "responder.csr"
+    issuer.write_bytes(ca.pem)
+    files = {}
+    for name, certificate in (("revoked", revoked), ("good", good)):
+        files[name] = tmp_path / f"{name}.pem"
+        files[name].write_bytes(certificate.public_bytes(Encoding.PEM))
+
+    said = cli("responder", "add", issuer, "--crl", base.as_uri(), "--delta-crl", delta.as_uri())
+    assert "The base CRL has 2 entries" in said
+    cli("responder", "request", "--ca", ca.name, "--out", request)
+    key = x509.load_pem_x509_csr(request.read_bytes()).public_key()
+    assert isinstance(key, ec.EllipticCurvePublicKey)
+    signer = tmp_path / "signer.crt"
+    signer.write_bytes(ca.sign_responder(key).public_bytes(Encoding.DER))
+    cli("responder", "install", signer, "--ca", ca.name)
+    cli("responder", "enable", "--ca", ca.name)
+    try:
+        for status, certificate in files.items():
+            deadline = time.monotonic() + 10 * WITHIN
+            while f"{certificate}: {status}" not in (text := ask_elsewhere(site, issuer, certificate)):
+                assert time.monotonic() < deadline, text
+            assert "Response verify OK" in text
+        [shown] = site.server.json("responder", "list")
+        assert (shown["ca"], shown["state"], shown["crl_number"]) == (ca.name, "enabled", 5)
+        assert site.server.json("responder", "show", "--ca", ca.name)["crls"][1]["number"] == 6
+
+        base.write_bytes(ca.crl(number=4))
+        done = site.server.run("responder", "copy", "--ca", ca.name)
+        assert (done.returncode, "goes back from 5 to 4" in done.stderr) == (1, True)
+        cli("responder", "set", "scopes=named", "nonce=ignore", "--ca", ca.name)
+    finally:
+        cli("responder", "remove", "--ca", ca.name)
+    assert site.server.json("responder", "list") == []
+
+
+def ask_elsewhere(site: Site, issuer: Path, certificate: Path) -> str:
+    return openssl(
+        *("ocsp", "-issuer", issuer, "-cert", certificate, "-url", site.url, "-CAfile", issuer), check=False
+    )

@@ -12,9 +12,8 @@ import ssl
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 import pytest
 from cryptography import x509
@@ -25,8 +24,6 @@ from certwright.adcs.errors import HResult
 from certwright.adcs.events import AuditEvent
 from certwright.adcs.interfaces import CertAdmin
 from certwright.adcs.roles import RevocationReason
-from certwright.adcs.template import EnrollmentFlag
-from certwright.pki import oids
 from certwright.pki.certificate import CertificateView
 from certwright.pki.cmc import CmcStatus, PkiResponse
 from certwright.pki.signed_data import SignedData
@@ -37,7 +34,7 @@ from certwright.wire.wstep import RequestSecurityToken, RequestType, TokenRespon
 from certwright.wire.xcep import ClientAuthentication, GetPolicies, PolicyResponse
 from tests.support import requests as make
 from tests.support.doors import Local
-from tests.support.installation import ISSUING, OPERATOR, Mold, People
+from tests.support.installation import ISSUING, Mold, People
 from tests.support.messages import by_certificate, by_new_key, in_cmc, in_cms, renewing
 from tests.support.requests import PrivateKey, ec_key, web_server_request
 from tests.support.server import DOMAIN, RunningServer
@@ -49,15 +46,15 @@ from tests.support.web_services import (
     KEY_BASED_CEP,
     NEGOTIATE,
     USER_NAME,
+    WORKGROUP,
     Client,
     Identity,
     Refusal,
     identity_of,
+    offer_renewal_by_key,
     with_certificate_port,
 )
 
-WORKGROUP: Final = "WorkgroupMachine"
-"""A template for machines without an account, which renew by their old key."""
 OLD, NEW, FORGER = (ec_key("P-256", number) for number in (31, 32, 33))
 _hosts = (f"machine{number}.{DOMAIN}" for number in itertools.count(1))
 
@@ -89,30 +86,6 @@ def place(mold: Mold, new_folder: Callable[[], Path]) -> Iterator[Place]:
         yield Place(server.start(), installation, new_folder())
     assert server.stop() == 0
     assert "Traceback" not in "".join(server.log)
-
-
-def offer_renewal_by_key(installation: Installation) -> None:
-    directory = installation.directory_administration
-    flags = (
-        EnrollmentFlag.PREVIOUS_APPROVAL_VALIDATE_REENROLLMENT
-        | EnrollmentFlag.ALLOW_PREVIOUS_APPROVAL_KEYBASEDRENEWAL_VALIDATE_REENROLLMENT
-    )
-    template = replace(
-        directory.template("WebServer"),
-        cn=WORKGROUP,
-        display_name="Workgroup machine",
-        oid="",
-        schema_version=2,
-        enrollment_flag=flags,
-        extended_key_usage=(oids.EKU_CLIENT_AUTH, oids.EKU_SERVER_AUTH),
-        application_policies=(oids.EKU_CLIENT_AUTH, oids.EKU_SERVER_AUTH),
-    )
-    wanda = installation.directory.principal(People.ENROLLEE)
-    assert wanda is not None
-    risks = ["ESC1", "ESC2", "ESC9", "ESC15", "ESC17"]
-    directory.put_template(template, accept_risks=risks, actor=OPERATOR)
-    directory.publish(ISSUING, WORKGROUP, actor=OPERATOR)
-    directory.grant(WORKGROUP, wanda.sid, enroll=True, accept_risks=risks, actor=OPERATOR)
 
 
 def issued(answer: TokenResponse | Refusal) -> TokenResponse:
@@ -315,6 +288,39 @@ def test_names_in_the_context_are_never_honoured(place: Place) -> None:
     assert place.server.awaited_events(
         lambda event: event["event"] == "context_dropped" and event["names"] == ["SAN"]
     )
+
+
+def test_names_in_registration_information_are_never_honoured(place: Place) -> None:
+    """ESC6 by CMC: nothing but the PKCS#10 and the template says for whom a certificate is."""
+    host = next(_hosts)
+    raw = in_cmc(
+        web_server_request(host, key=NEW),
+        signings=(by_new_key(NEW),),
+        pairs=(("CertificateTemplate", "WebServer"), ("SAN", f"upn=administrator@{DOMAIN}")),
+    )
+    with closing(place.client(USER_NAME)) as client:
+        answer = issued(client.enroll(raw))
+
+    assert [str(name) for name in CertificateView.parse(answer.certificate).alternative_names] == [f"DNS:{host}"]
+
+
+@pytest.mark.parametrize("form", ["CMS", "CMC"])
+def test_a_signature_over_another_request_is_none(place: Place, form: str) -> None:
+    """The signed request is exchanged for one of the same length: nothing but the signature tells."""
+    signed, wanted = f"ours-0001.{DOMAIN}", f"ours-0002.{DOMAIN}"
+    request = web_server_request(signed, key=OLD)
+    old = identity_of(place.installation, People.ENROLLEE, make.rsa_key(2048, 8))
+    signing = by_certificate(old.key, old.certificate)
+    if form == "CMS":
+        raw = in_cms(request, signing, certificates=(old.certificate,))
+    else:
+        raw = in_cmc(request, signings=(by_new_key(OLD), signing), certificates=(old.certificate,))
+    forged = raw.replace(signed.encode(), wanted.encode())
+    assert forged != raw
+    with closing(place.client(USER_NAME)) as client:
+        answer = client.enroll(forged, ("CertificateTemplate", "WebServer"))
+
+    assert status_of(answer) == HResult.NTE_BAD_SIGNATURE
 
 
 # -- logging on ------------------------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from tests.support.installation import PASSWORD
 
 AXE: Final = Path(__file__).parent / "axe" / "axe-core-4.14.0" / "axe.min.js"
 RULES: Final = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+COLOUR_RULES: Final = ["color-contrast", "link-in-text-block"]
 WIDE: Final = (1280, 800)
 NARROW: Final = (390, 844)
 _FLAGS: Final = (
@@ -57,6 +58,7 @@ class Visitor:
             ignore_https_errors=True,  # the certificate is checked elsewhere; Chromium has its own store
             viewport={"width": size[0], "height": size[1]},
             color_scheme=theme,
+            reduced_motion="reduce",  # colours are looked at as they end up
             locale=locale,
         )
         page = context.new_page()
@@ -90,9 +92,22 @@ class Visitor:
 
     def findings(self) -> list[str]:
         """What axe-core finds on the page as it stands."""
+        return self._found_by(RULES)
+
+    def findings_in_the_other_theme(self) -> list[str]:
+        """What axe-core finds about colours with light and dark exchanged: a theme changes nothing else."""
+        other = self.page.evaluate(
+            "() => { const root = document.documentElement, was = root.dataset.bsTheme;"
+            " root.dataset.bsTheme = was === 'dark' ? 'light' : 'dark'; return was; }"
+        )
+        found = self._found_by({"type": "rule", "values": COLOUR_RULES})
+        self.page.evaluate("theme => { document.documentElement.dataset.bsTheme = theme; }", other)
+        return found
+
+    def _found_by(self, rules: Any) -> list[str]:
         if not self.page.evaluate("!!window.axe"):
             self.page.evaluate(AXE.read_text())
-        result = self.page.evaluate("tags => axe.run(document, {runOnly: tags})", RULES)
+        result = self.page.evaluate("rules => axe.run(document, {runOnly: rules})", rules)
         return [
             f"{violation['id']}: {violation['help']}: {node['html'][:200]}"
             for violation in result["violations"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -45,7 +44,7 @@ def request(state: RequestState = RequestState.ISSUED, **changes: Any) -> Reques
         officer="",
         client_facts={"ccm": "web01", "os": "10.0.20348.2"},
     )
-    return replace(record, **changes)
+    return record._replace(**changes)
 
 
 def certificate(serial: int = 0x1F00_0001, **changes: Any) -> CertificateRecord:
@@ -59,7 +58,7 @@ def certificate(serial: int = 0x1F00_0001, **changes: Any) -> CertificateRecord:
         ca_certificate_index=0,
         ca_key_index=0,
     )
-    return replace(record, **changes)
+    return record._replace(**changes)
 
 
 def issue(ca: CaDatabase, serial: int, record: RequestRecord | None = None, **changes: Any) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -78,7 +77,7 @@ def would_issue(verdict: Verdict) -> Issue | Pend:
 
 def published_also(facts: CaFacts, templates: Iterable[CertificateTemplate]) -> CaFacts:
     """The same CA with more templates in the forest that it does not publish."""
-    return replace(facts, templates={**facts.templates, **{template.cn: template for template in templates}})
+    return facts._replace(templates={**facts.templates, **{template.cn: template for template in templates}})
 
 
 def directory_template(**changes: Any) -> CertificateTemplate:

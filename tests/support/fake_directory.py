@@ -161,9 +161,17 @@ class FakeDirectory:
             else:
                 self._templates[thing.cn] = thing
 
-    def publish(self, ca_name: str, *templates: str, host: str = "ca.corp.example", certificate: bytes = b"") -> None:
+    def publish(
+        self,
+        ca_name: str,
+        *templates: str,
+        host: str = "ca.corp.example",
+        certificate: bytes = b"",
+        site: str = "",
+    ) -> None:
         """Say what a CA publishes; no names given means every template."""
-        self._services[ca_name] = EnrollmentService(ca_name, host, certificate, tuple(templates or self._templates))
+        published = tuple(templates or self._templates)
+        self._services[ca_name] = EnrollmentService(ca_name, host, certificate, published, site)
 
     def disable(self, sid: Sid) -> None:
         self._principals[sid] = replace(self._principals[sid], enabled=False)

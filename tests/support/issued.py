@@ -7,7 +7,8 @@ from datetime import datetime, timedelta
 
 from certwright.adcs.errors import HResult
 from certwright.adcs.roles import RevocationReason
-from certwright.ca.authority import Authority, certificate_columns
+from certwright.ca.authority import Authority
+from certwright.ca.columns import certificate_columns
 from certwright.ca.database import CrlRecord, RequestRecord, RequestState
 from certwright.ca.issuance.signing import new_serial_number
 from certwright.pki.certificate import serial_hex
@@ -22,10 +23,13 @@ def issue_row(authority: Authority, days: int = 30) -> str:
     """One issued certificate's row; returns its serial number."""
     generation, now = authority.generations.current(), authority.clock()
     spec = spec_for(not_before=now, not_after=now + timedelta(days=days))
-    prepared = generation.signer.prepare(spec, public_key(), new_serial_number())
+    with authority.transaction() as transaction:
+        request_id = transaction.next_request_id()
+    partition = generation.partitions.of(request_id)
+    prepared = generation.signer.prepare(spec, public_key(), new_serial_number(), partition)
     certificate = generation.signer.redeem(prepared)
     row = RequestRecord(
-        request_id=0,
+        request_id=request_id,
         state=RequestState.ISSUED,
         status=HResult.S_OK,
         message="",

@@ -136,9 +136,12 @@ class JoinedServer(RunningServer):
     host: str
 
     @classmethod
-    def prepare(cls, folder: Path, lab: Lab, netbios: str = "EMB", *, joined: bool = True) -> JoinedServer:
+    def prepare(
+        cls, folder: Path, lab: Lab, netbios: str = "EMB", *, joined: bool = True, https_port: int = 0
+    ) -> JoinedServer:
         """A new home with an embedded domain of its own name, then joined: section [directory] of its file."""
-        https_port, http_port = free_ports(2)
+        free, http_port = free_ports(2)
+        https_port = https_port or free
         server = cls(folder / "home", https_port, http_port)
         server.host, server.ca_name = lab.ca_host, f"{netbios} Issuing CA"
         server.cli(

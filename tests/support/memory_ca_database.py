@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -23,6 +24,7 @@ from certwright.ca.database import (
     CertificateRequestRecord,
     CrlRecord,
     DuplicateSerial,
+    EncodedEntries,
     RequestRecord,
     RequestState,
     RevokedEntry,
@@ -111,13 +113,13 @@ class MemoryCaTransaction:
             raise ValueError(f"request ID {request_id} was not allocated by this CA")
         if record.certificate is not None:
             self._refuse_duplicate(record.certificate.serial_number, request_id)
-        self.rows.requests[request_id] = replace(record, request_id=request_id)
+        self.rows.requests[request_id] = record._replace(request_id=request_id)
         self.rows.raw[request_id] = raw_request
         return request_id
 
     def add_certificate(self, request_id: int, record: CertificateRecord, der: bytes) -> None:
         self._refuse_duplicate(record.serial_number, request_id)
-        self.rows.requests[request_id] = replace(self.rows.requests[request_id], certificate=record)
+        self.rows.requests[request_id] = self.rows.requests[request_id]._replace(certificate=record)
         self.rows.ders[request_id] = der
 
     def _refuse_duplicate(self, serial_number: str, request_id: int) -> None:
@@ -151,8 +153,7 @@ class MemoryCaTransaction:
         row = self._existing(request_id)
         if not row.state.may_become(state):
             raise BadRequestState(f"request {request_id} is {row.state.name}; it cannot become {state.name}")
-        self.rows.requests[request_id] = replace(
-            row,
+        self.rows.requests[request_id] = row._replace(
             state=state,
             status=status,
             message=message,
@@ -190,14 +191,12 @@ class MemoryCaTransaction:
             self.rows.released[request_id] = when
         if reason is not None and entry is not None:
             self.rows.entries[request_id] = entry
-        self.rows.requests[request_id] = replace(
-            row,
+        self.rows.requests[request_id] = row._replace(
             state=state,
             message=message,
             officer=officer,
             resolved_when=when,
-            certificate=replace(
-                certificate,
+            certificate=certificate._replace(
                 revoked_when=when if reason is not None else None,
                 revoked_effective=effective if reason is not None else None,
                 revoked_reason=reason,
@@ -205,7 +204,7 @@ class MemoryCaTransaction:
         )
 
     def set_attributes(self, request_id: int, attributes: str) -> None:
-        self.rows.requests[request_id] = replace(self._existing(request_id), attributes=attributes)
+        self.rows.requests[request_id] = self._existing(request_id)._replace(attributes=attributes)
 
     def set_extension(self, request_id: int, oid: str, value: bytes, critical: bool) -> None:
         self._existing(request_id)
@@ -297,9 +296,9 @@ class MemoryCaDatabase:
         added = self._seen().extensions.get(request_id, {})
         return [(oid, critical, value) for oid, (critical, value) in added.items()]
 
-    def revoked(self, *, key_index: int, now: datetime) -> Iterator[RevokedEntry]:
+    def revoked(self, *, key_index: int, now: datetime, partition: int = 0) -> Iterator[RevokedEntry]:
         rows = self._seen()
-        last = self.latest_crl(key_index)
+        last = self.latest_crl(key_index, partition=partition)
         found = []
         for request_id, entry in sorted(rows.entries.items()):
             certificate = rows.requests[request_id].certificate
@@ -309,14 +308,22 @@ class MemoryCaDatabase:
             assert reason is not None
             if certificate.ca_key_index != key_index or effective > now:
                 continue
+            if partition and certificate.crl_partition != partition:
+                continue
             if last is None or certificate.not_after >= last.this_update:
                 found.append(RevokedEntry(int(certificate.serial_number, 16), effective, reason, entry))
         return iter(found)
 
-    def revoked_since(self, since: datetime, *, key_index: int, now: datetime) -> Iterator[RevokedEntry]:
+    def revoked_encoded(self, *, key_index: int, now: datetime, partition: int = 0) -> Iterator[EncodedEntries]:
+        for entry in self.revoked(key_index=key_index, now=now, partition=partition):
+            yield EncodedEntries(entry.encoded, 1)
+
+    def revoked_since(
+        self, since: datetime, *, key_index: int, now: datetime, partition: int = 0
+    ) -> Iterator[RevokedEntry]:
         rows = self._seen()
         since, found = since.replace(microsecond=0), []
-        for entry in self.revoked(key_index=key_index, now=now):
+        for entry in self.revoked(key_index=key_index, now=now, partition=partition):
             row = self.request_by_serial(serial_hex(entry.serial_number))
             assert row
             assert row.certificate
@@ -326,29 +333,52 @@ class MemoryCaDatabase:
         for request_id, released in rows.released.items():
             certificate = rows.requests[request_id].certificate
             assert certificate is not None
+            if partition and certificate.crl_partition != partition:
+                continue
             if certificate.ca_key_index == key_index and released >= since:
                 serial, reason = int(certificate.serial_number, 16), RevocationReason.REMOVE_FROM_CRL
                 found.append(RevokedEntry(serial, released, reason, encode_entry(serial, released, int(reason))))
         return iter(found)
 
-    def unexpired_bases(self, key_index: int, now: datetime) -> Sequence[CrlRecord]:
+    def unexpired_bases(self, key_index: int, now: datetime, partition: int = 0) -> Sequence[CrlRecord]:
         return [
             replace(crl, der=b"")
             for crl in self._seen().crls
-            if crl.key_index == key_index and not crl.min_base and crl.next_update > now
+            if (crl.key_index, crl.partition) == (key_index, partition) and not crl.min_base and crl.next_update > now
         ]
 
-    def latest_crl(self, key_index: int, *, delta: bool = False) -> CrlRecord | None:
-        crls = [crl for crl in self._seen().crls if crl.key_index == key_index and bool(crl.min_base) is delta]
+    def latest_crl(self, key_index: int, *, delta: bool = False, partition: int = 0) -> CrlRecord | None:
+        wanted = (key_index, partition, delta)
+        crls = [crl for crl in self._seen().crls if (crl.key_index, crl.partition, bool(crl.min_base)) == wanted]
         return max(crls, key=lambda crl: crl.number, default=None)
 
+    def crl_partitions(self, key_index: int, now: datetime) -> Sequence[int]:
+        certificates = [row.certificate for row in self._seen().requests.values() if row.certificate is not None]
+        return sorted(
+            {
+                each.crl_partition
+                for each in certificates
+                if each.crl_partition and each.ca_key_index == key_index and each.not_after > now
+            }
+        )
+
+    def last_request_id(self) -> int:
+        return self._seen().next_request_id - 1
+
     def mark_crl_published(
-        self, number: int, key_index: int, *, delta: bool = False, when: datetime | None, error: str
+        self,
+        number: int,
+        key_index: int,
+        *,
+        delta: bool = False,
+        partition: int = 0,
+        when: datetime | None,
+        error: str,
     ) -> None:
         rows = self._seen()
         rows.crls = [
             replace(crl, published_when=when, publish_error=error)
-            if (crl.number, crl.key_index, bool(crl.min_base)) == (number, key_index, delta)
+            if (crl.number, crl.key_index, crl.partition, bool(crl.min_base)) == (number, key_index, partition, delta)
             else crl
             for crl in rows.crls
         ]
@@ -380,6 +410,11 @@ class MemoryCaDatabase:
             valued.sort(key=lambda row: _comparable(sort.column, row[sort.column]), reverse=sort.descending)
             shown = valued + [row for row in shown if row[sort.column] is None]
         return iter([{name: row[name] for name in columns or names} for row in shown[:limit]])
+
+    def count(self, table: Table, where: Sequence[Restriction], by: str) -> Mapping[object, int]:
+        if table is Table.CRLS:
+            raise InvalidArgument("CRLs are not counted by a column")
+        return Counter(row[by] for row in self.view(table, where, (by,), None, None))
 
 
 def _columns(row: RequestRecord) -> dict[str, Any]:
@@ -426,6 +461,7 @@ def _crl_columns(crl: CrlRecord) -> dict[str, Any]:
         "number": crl.number,
         "min_base": crl.min_base,
         "key_index": crl.key_index,
+        "partition": crl.partition,
         "this_update": crl.this_update,
         "next_update": crl.next_update,
         "next_publish": crl.next_publish,

@@ -47,7 +47,7 @@ class MemoryProvider:
         self.while_asked()
         return found
 
-    def changes(self) -> Collection[int]:
+    def changes(self) -> Collection[int] | None:
         self._demand()
         changed, self.changed = self.changed, []
         return changed

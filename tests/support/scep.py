@@ -34,6 +34,7 @@ from tests.support.server import DOMAIN
 
 CHALLENGE: Final = "1.2.840.113549.1.9.7"
 DEVICES: Final = b"/certsrv/mscep"
+NAMED: Final = b"/ndes"
 
 Ask = Callable[[str, bytes, bytes], plain.Reply]
 """Method, query and body of one HTTP request."""
@@ -168,13 +169,13 @@ def signed_attributes(message: bytes) -> Iterable[Attribute]:
 
 
 @contextmanager
-def serving(installation: Installation, peer: str = "192.0.2.7") -> Iterator[Ask]:
-    """The service in this process, as the plain HTTP listener asks it."""
+def serving(installation: Installation, peer: str = "192.0.2.7", service_path: bytes = b"") -> Iterator[Ask]:
+    """The service in this process, as the plain HTTP listener asks it; one with a name by `b"/name"`."""
     devices = network_devices.NetworkDevices(installation, Throttle())
-    service = devices.plain()[DEVICES]
+    service = devices.plain()[NAMED if service_path else DEVICES]
     try:
         yield lambda method, query, body: service.work_out(
-            plain.Question(method.encode(), b"/mscep.dll", body, b"", b"", query, peer)
+            plain.Question(method.encode(), service_path + b"/mscep.dll", body, b"", b"", query, peer)
         )
     finally:
         devices.close()

@@ -12,6 +12,7 @@ from certwright.ndes.challenges import Challenges
 from certwright.ndes.settings import MEANINGS
 from certwright.server import network_devices
 from certwright.server.composition import Installation
+from certwright.server.device_setup import DeviceSetup
 from certwright.wire.scep import FailInfo, PkiStatus
 from tests.support.doors import Local
 from tests.support.installation import People
@@ -40,7 +41,7 @@ class House:
 
     def set(self, **changes: str) -> None:
         wanted = {key.replace("_", "-"): value for key, value in changes.items()}
-        network_devices.change_settings(self.installation, self.installation.operator(), wanted)
+        DeviceSetup(self.installation).change(wanted, self.installation.operator())
 
     def approve(self, request_id: int) -> None:
         Local(self.installation).administer(People.OFFICER).resubmit(request_id)

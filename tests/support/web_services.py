@@ -17,7 +17,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from certwright.adcs.request import template_attributes
 from certwright.adcs.requester import AuthMethod, Requester
-from certwright.pki import armor
+from certwright.adcs.template import EnrollmentFlag
+from certwright.pki import armor, oids
 from certwright.server.composition import Installation
 from certwright.server.home import Home
 from certwright.wire import soap, xcep
@@ -25,7 +26,7 @@ from certwright.wire.soap import Message, UserNameToken
 from certwright.wire.wstep import EnrollmentDetail, RequestSecurityToken, RequestType, TokenResponse
 from certwright.wire.xcep import GetPolicies, PolicyResponse
 from tests.support import envelopes
-from tests.support.installation import ISSUING, PASSWORD
+from tests.support.installation import ISSUING, OPERATOR, PASSWORD, People
 from tests.support.requests import PrivateKey, make_request
 from tests.support.server import NETBIOS, RunningServer, free_ports
 
@@ -37,6 +38,8 @@ CEP: Final = "/ADPolicyProvider_CEP_{}/service.svc/CEP"
 KEY_BASED_CEP: Final = "/KeyBasedRenewal_ADPolicyProvider_CEP_{}/service.svc/CEP"
 CES: Final = "/" + ISSUING.replace(" ", "%20") + "_CES_{}/service.svc/CES"
 HEADERS: Final = {"Content-Type": soap.CONTENT_TYPE}
+WORKGROUP: Final = "WorkgroupMachine"
+"""A template for machines without an account, which renew by their old key."""
 
 
 def with_certificate_port(home: Home) -> Home:
@@ -44,6 +47,30 @@ def with_certificate_port(home: Home) -> Home:
     settings = replace(home.settings, certificate_port=free_ports(1)[0])
     home.configuration.write_text(settings.to_toml())
     return Home.open(home.folder)
+
+
+def offer_renewal_by_key(installation: Installation) -> None:
+    directory = installation.directory_administration
+    flags = (
+        EnrollmentFlag.PREVIOUS_APPROVAL_VALIDATE_REENROLLMENT
+        | EnrollmentFlag.ALLOW_PREVIOUS_APPROVAL_KEYBASEDRENEWAL_VALIDATE_REENROLLMENT
+    )
+    template = replace(
+        directory.template("WebServer"),
+        cn=WORKGROUP,
+        display_name="Workgroup machine",
+        oid="",
+        schema_version=2,
+        enrollment_flag=flags,
+        extended_key_usage=(oids.EKU_CLIENT_AUTH, oids.EKU_SERVER_AUTH),
+        application_policies=(oids.EKU_CLIENT_AUTH, oids.EKU_SERVER_AUTH),
+    )
+    wanda = installation.directory.principal(People.ENROLLEE)
+    assert wanda is not None
+    risks = ["ESC1", "ESC2", "ESC9", "ESC15", "ESC17"]
+    directory.put_template(template, accept_risks=risks, actor=OPERATOR)
+    directory.publish(ISSUING, WORKGROUP, actor=OPERATOR)
+    directory.grant(WORKGROUP, wanda.sid, enroll=True, accept_risks=risks, actor=OPERATOR)
 
 
 @dataclass(frozen=True)

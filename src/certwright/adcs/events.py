@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum, StrEnum
+from types import MappingProxyType
+from typing import NamedTuple
 
 
 class AuditEvent(IntEnum):
@@ -58,6 +60,9 @@ class AuditEvent(IntEnum):
     TEMPLATE_PUBLICATION_CHANGED = 9011
     DOMAIN_MEMBERSHIP_CHANGED = 9012
     DOMAIN_PUBLICATION_CHANGED = 9013
+    DOMAIN_WRITE_BEGUN = 9014
+    DOMAIN_WRITE_REFUSED = 9015
+    DOMAIN_POLICY_CHANGED = 9016
     REQUEST_FAILED = 9020
     NDES_CHANGED = 9030
     DEVICE_USER_CHANGED = 9100
@@ -88,8 +93,7 @@ class AuditEvent(IntEnum):
     NOTIFICATION_GIVEN_UP = 9162
 
 
-@dataclass(frozen=True, slots=True)
-class CaEvent:
+class CaEvent(NamedTuple):
     """One thing that happened, for the audit trail and the exit modules.
 
     `details` holds printable facts (request ID, requester, attributes, disposition, serial number ...); never
@@ -100,7 +104,7 @@ class CaEvent:
     when: datetime
     ca: str  # CA common name; empty for events of the installation
     actor: str  # DOMAIN\\account
-    details: Mapping[str, str | int] = field(default_factory=dict)
+    details: Mapping[str, str | int] = MappingProxyType({})
 
 
 class LifecycleKind(StrEnum):
@@ -126,10 +130,17 @@ class LifecycleKind(StrEnum):
     CA_FAILED = "ca-failed"
     CA_REVOKED = "ca-revoked"
     CA_KEY_ARCHIVED = "ca-key-archived"
+    CA_INSTALLED = "ca-installed"  # with its first certificate
+    CA_CERTIFICATE_RENEWED = "ca-certificate-renewed"
     CA_CERTIFICATE_EXPIRING = "ca-certificate-expiring"
     CRL_PUBLISHED = "crl-published"
     CRL_OVERDUE = "crl-overdue"
+    CRL_NOT_PUBLISHED = "crl-not-published"  # made, but a target did not take it
     CRL_NEEDS_KEY = "crl-needs-key"  # which is offline
+    ANSWERS_ENDING = "answers-ending"  # of the Online Responder: its CRL or its signing certificate ends
+    LOCATION_FAILING = "location-failing"  # where certificates say that a CRL, a CA or a responder is found
+    LOCATION_EXPIRING = "location-expiring"  # what lies there ends soon
+    LOCATION_RECOVERED = "location-recovered"
 
 
 @dataclass(frozen=True, slots=True)

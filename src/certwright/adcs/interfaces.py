@@ -194,6 +194,9 @@ class CertAdmin(Protocol):
     ) -> Iterator[Row]:
         """Rows of a table; no columns named means the usual ones of that table."""
 
+    def count(self, table: Table, by: str, where: Sequence[Restriction] = ()) -> Mapping[object, int]:
+        """How many rows of a table there are for each value of the column `by`: every one is counted."""
+
     def request_row(self, request_id: int) -> Row:
         """Everything stored of one request, the raw request and certificate (DER) included."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum, IntFlag
+from typing import NamedTuple
 
 from certwright.adcs.errors import HResult
 
@@ -93,8 +94,7 @@ def template_attributes(template: str, *more: tuple[str, str]) -> RequestAttribu
     return RequestAttributes((("CertificateTemplate", template), *more))
 
 
-@dataclass(frozen=True, slots=True)
-class Response:
+class Response(NamedTuple):
     """The CA's answer to a submission or a retrieval. [MS-WCCE] 3.2.1.4.2.1."""
 
     request_id: int

@@ -105,23 +105,28 @@ def template_to_json(template: CertificateTemplate) -> dict[str, Any]:
         "msPKI-RA-Policies": list(template.ra_policies),
         "msPKI-Supersede-Templates": list(template.superseded_templates),
         "nTSecurityDescriptor": template.security_descriptor,
-        "nameRules": {
-            "rules": [
-                {
-                    "group": rule.group,
-                    "dnsSuffixes": list(rule.dns_suffixes),
-                    "ipRanges": list(rule.ip_ranges),
-                    "upnDomains": list(rule.upn_domains),
-                    "mailDomains": list(rule.mail_domains),
-                }
-                for rule in template.name_rules.rules
-            ],
-            "outside": template.name_rules.outside.value,
-        },
+        "nameRules": name_rules_to_json(template.name_rules),
     }
     for name, value in template.unknown.items():
         document.setdefault(name, _thawed(value))
     return document
+
+
+def name_rules_to_json(rules: NameRules) -> dict[str, object]:
+    """Name rules alone: the value of `nameRules`."""
+    return {
+        "rules": [
+            {
+                "group": rule.group,
+                "dnsSuffixes": list(rule.dns_suffixes),
+                "ipRanges": list(rule.ip_ranges),
+                "upnDomains": list(rule.upn_domains),
+                "mailDomains": list(rule.mail_domains),
+            }
+            for rule in rules.rules
+        ],
+        "outside": rules.outside.value,
+    }
 
 
 def template_to_text(template: CertificateTemplate) -> str:
@@ -312,7 +317,7 @@ class _Reader:
         value = self._take(name)
         if value is None:
             return NameRules()
-        return _name_rules(value, name)
+        return name_rules_from_json(value, name)
 
     def unknown(self) -> dict[str, object]:
         rest = {name: value for name, value in self._document.items() if name not in self._taken}
@@ -420,7 +425,10 @@ _RULE_FIELDS: Final = {
 }
 
 
-def _name_rules(value: object, name: str) -> NameRules:
+def name_rules_from_json(value: object, name: str = "nameRules") -> NameRules:
+    """Raises:
+    InvalidArgument: it is not what `name_rules_to_json` makes.
+    """
     if not isinstance(value, Mapping) or not set(value) <= {"rules", "outside"}:
         raise InvalidArgument(f'{name} has to be an object with "rules" and "outside".')
     try:

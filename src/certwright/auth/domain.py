@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from certwright.adcs.requester import Sid
 from certwright.auth.connection import Connection
 from certwright.auth.lookups import Lookups
 from certwright.auth.tickets import TicketReader
@@ -33,12 +34,14 @@ class DomainLogons:
         tickets: opens Kerberos tickets; None without a keytab.
         winbind: checks NTLM proofs; None without the helper program. There is no NTLM for the domain then.
         certificates: maps the certificates that TLS clients show; None where they are not asked for any.
+        local_sid: of the directory that stands beside the domain; no ticket speaks for it.
     """
 
     lookups: Lookups = field(default_factory=Lookups)
     tickets: TicketReader | None = None
     winbind: NtlmAuthPool | None = None
     certificates: CertificateMapper | None = None
+    local_sid: Sid | None = None
 
     @property
     def has_kerberos(self) -> bool:

@@ -384,7 +384,9 @@ class HttpAuthenticator:
         domain = self._domain
         assert domain is not None
         assert domain.tickets is not None
-        return KerberosAcceptor(domain.tickets, self._directory, self._throttle, domain.lookups, connection, policy)
+        return KerberosAcceptor(
+            domain.tickets, self._directory, self._throttle, domain.lookups, connection, policy, domain.local_sid
+        )
 
     def _ntlm(self, connection: Connection, policy: AuthenticationPolicy) -> Mechanism:
         names = self._local_names()

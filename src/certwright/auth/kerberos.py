@@ -46,6 +46,7 @@ class KerberosAcceptor:
 
     Args:
         tickets: opens the token; runs in `lookups`, as does the directory.
+        local_sid: of the directory beside the domain: its groups are in no ticket, whatever a domain controller says.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class KerberosAcceptor:
         lookups: Lookups,
         connection: Connection,
         policy: AuthenticationPolicy,
+        local_sid: Sid | None = None,
     ) -> None:
         self._tickets = tickets
         self._directory = directory
@@ -63,6 +65,7 @@ class KerberosAcceptor:
         self._lookups = lookups
         self._connection = connection
         self._policy = policy
+        self._local = f"{local_sid}-" if local_sid is not None else ""
         self._is_over = False
 
     async def step(self, token: bytes) -> Continue | Established:
@@ -127,7 +130,7 @@ class KerberosAcceptor:
             info = LogonInfo.parse(ticket.logon_info)
         except BadRequest as error:
             raise Refused(error.message, ticket.client) from error
-        return _Proved(self._described(info), _groups_of(info))
+        return _Proved(self._described(info), self._groups_of(info))
 
     def _described(self, info: LogonInfo) -> Principal:
         """The account of a PAC as the directory has it today.
@@ -142,7 +145,7 @@ class KerberosAcceptor:
             principal = self._directory.principal(info.sid)
         except AdcsError as error:
             log.warning("logon_without_directory", account=info.account, reason=error.message)
-            return _from_ticket(info)
+            return self._from_ticket(info)
         if principal is None:
             raise Refused("the directory does not know the account of this ticket", info.account)
         reason = why_unfit(principal)
@@ -170,20 +173,25 @@ class KerberosAcceptor:
             raise Refused(reason, principal.account)
         return principal
 
+    def _from_ticket(self, info: LogonInfo) -> Principal:
+        return Principal(
+            sid=info.sid,
+            kind=PrincipalKind.COMPUTER if info.is_computer else PrincipalKind.USER,
+            account=info.account,
+            common_name=info.account_name,
+            distinguished_name="",
+            guid=b"",
+            enabled=True,
+            groups=self._groups_of(info),
+        )
 
-def _from_ticket(info: LogonInfo) -> Principal:
-    return Principal(
-        sid=info.sid,
-        kind=PrincipalKind.COMPUTER if info.is_computer else PrincipalKind.USER,
-        account=info.account,
-        common_name=info.account_name,
-        distinguished_name="",
-        guid=b"",
-        enabled=True,
-        groups=_groups_of(info),
-    )
+    def _groups_of(self, info: LogonInfo) -> frozenset[Sid]:
+        """Groups of domains, and what every account is in.
 
-
-def _groups_of(info: LogonInfo) -> frozenset[Sid]:
-    """Groups of domains, and what every account is in. What is local to a host, as BUILTIN is, no ticket gives."""
-    return EVERY_ACCOUNT | {sid for sid in info.groups if sid.startswith(_OF_DOMAINS)}
+        What is local to a host no ticket gives: neither BUILTIN nor the groups of the directory beside the domain, as
+        an account's sidHistory might name them. SID filtering of [MS-PAC] 4.1.2.2, as far as it is ours to do.
+        """
+        found = {sid for sid in info.groups if sid.startswith(_OF_DOMAINS)}
+        if self._local:
+            found = {sid for sid in found if not sid.startswith(self._local)}
+        return EVERY_ACCOUNT | found

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
 
 import structlog
@@ -145,8 +144,9 @@ class Administration:
                 verdict, Pend
             ):  # approval was given, and still a rule wants to wait: say so, change nothing
                 raise BadRequestState(f"request {request_id} stays pending: {verdict.reason}")
-            spec = replace(verdict.spec, extensions=verdict.spec.extensions + added)
-            prepared = generation.signer.prepare(spec, request.public_key, new_serial_number())
+            spec = verdict.spec._replace(extensions=verdict.spec.extensions + added)
+            partition = generation.partitions.of(request_id)
+            prepared = generation.signer.prepare(spec, request.public_key, new_serial_number(), partition)
             certificate = generation.signer.redeem(prepared)
             columns = certificate_columns(prepared, certificate, generation)
             transaction.resolve(
@@ -228,9 +228,10 @@ class Administration:
         if isinstance(verdict, Deny):
             checks = checks or (Check(verdict.rule, False, verdict.reason),)
         else:
-            spec = replace(verdict.spec, extensions=verdict.spec.extensions + added)
+            spec = verdict.spec._replace(extensions=verdict.spec.extensions + added)
             try:
-                prepared = generation.signer.prepare(spec, request.public_key, new_serial_number())
+                partition = generation.partitions.of(request_id)
+                prepared = generation.signer.prepare(spec, request.public_key, new_serial_number(), partition)
             except AdcsError as error:  # policy is content, and still no certificate can be made of it
                 checks = (*checks, Check("contents", False, error.message))
             else:
@@ -391,6 +392,13 @@ class Administration:
     ) -> Iterator[Row]:
         self._demand_reader(officer)
         return self._database.view(table, where, columns, sort, limit)
+
+    def count(
+        self, officer: Requester, table: Table, by: str, where: Sequence[Restriction] = ()
+    ) -> Mapping[object, int]:
+        """How many rows there are for each value of a column."""
+        self._demand_reader(officer)
+        return self._database.count(table, where, by)
 
     def request_row(self, officer: Requester, request_id: int) -> Row:
         """One row with its raw request and certificate."""

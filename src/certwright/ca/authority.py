@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 
@@ -61,8 +61,7 @@ TAKEN_UNDER_SUBMISSION = "Taken Under Submission"
 ISSUED = "Issued"
 
 
-@dataclass(frozen=True, slots=True)
-class Unsigned:
+class Unsigned(NamedTuple):
     """A request that policy lets pass, its certificate prepared; to be signed and recorded in this transaction."""
 
     request_id: int
@@ -266,11 +265,12 @@ class Authority:
         now: datetime,
     ) -> Unsigned | Recorded:
         request_id = transaction.next_request_id()
-        prepared = generation.signer.prepare(verdict.spec, request.public_key, new_serial_number())
+        partition = generation.partitions.of(request_id)
+        prepared = generation.signer.prepare(verdict.spec, request.public_key, new_serial_number(), partition)
         record = self._record(submission, request, verdict, now, request_id=request_id, prepared=prepared)
         if not generation.signer.in_process:
             transaction.add_request(
-                replace(record, state=RequestState.ACTIVE, message="", resolved_when=None), request.raw
+                record._replace(state=RequestState.ACTIVE, message="", resolved_when=None), request.raw
             )
             self._audit_received(transaction, record, now)
             return Recorded(request_id, prepared, generation, submission)
@@ -322,7 +322,7 @@ class Authority:
         message = f"{TAKEN_UNDER_SUBMISSION}  {verdict.reason}" if verdict.reason else TAKEN_UNDER_SUBMISSION
         record = self._record(submission, request, verdict, now, state=RequestState.PENDING, message=message)
         request_id = transaction.add_request(record, request.raw)
-        record = replace(record, request_id=request_id)
+        record = record._replace(request_id=request_id)
         self._audit_received(transaction, record, now)
         self.audit(
             transaction,
@@ -363,7 +363,7 @@ class Authority:
             message=message,
         )
         request_id = transaction.add_request(record, request.raw)
-        self._audit_denied(transaction, replace(record, request_id=request_id), verdict.rule, now)
+        self._audit_denied(transaction, record._replace(request_id=request_id), verdict.rule, now)
         return Response(request_id, Disposition.DENIED, verdict.status, message)
 
     def _record_failure(

@@ -48,6 +48,7 @@ def certificate_columns(
         sha1=hashlib.sha1(certificate, usedforsecurity=False).hexdigest(),
         ca_certificate_index=generation.signer.certificate_index,
         ca_key_index=generation.signer.key_index,
+        crl_partition=prepared.partition,
     )
 
 

@@ -10,8 +10,10 @@ import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
+from urllib.parse import unquote, urlsplit
 
 from certwright.adcs.enrollment_servers import (
     EnrollmentServer,
@@ -32,6 +34,12 @@ DEFAULT_SECURITY: Final = "O:BAG:BAD:(A;;0xf;;;BA)(A;;0xf;;;DA)(A;;0xf;;;EA)(A;;
 MAX_TEXT: Final = 16_384
 
 MAX_SKEW: Final = timedelta(days=1)
+
+MAX_FOLDERS: Final = 10
+
+MIN_PARTITION: Final = 100
+MAX_PARTITION: Final = 10_000_000
+"""Certificates of a CRL partition."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +118,15 @@ def _switchable_period(text: str) -> Period | None:
     return period if period is not None and period.count else None
 
 
+def _partition_size(text: str) -> int | None:
+    word = text.strip().lower()
+    if word in ("", "off", "0"):
+        return None
+    if not word.isascii() or not word.isdigit() or not MIN_PARTITION <= int(word) <= MAX_PARTITION:
+        raise ValueError(f"{text!r} is neither off nor a number from {MIN_PARTITION} to {MAX_PARTITION}")
+    return int(word)
+
+
 def _host(text: str) -> str:
     name = text.strip().rstrip(".").lower()
     if name and not is_host_name(name):
@@ -145,6 +162,23 @@ def _urls(text: str) -> tuple[str, ...]:
 
 
 _NO_URLS: Final = "none"
+
+
+def _folders(text: str) -> tuple[str, ...]:
+    found: list[str] = []
+    for url in text.split():
+        if url.lower() == _NO_URLS:
+            continue
+        parts = urlsplit(url)
+        path = unquote(parts.path)
+        if parts.scheme != "file" or parts.netloc not in ("", "localhost") or not Path(path).is_absolute():
+            raise ValueError(f"{url!r} is no folder of this host, such as file:///srv/pki/CertEnroll")
+        if "\0" in path or ".." in Path(path).parts:
+            raise ValueError(f"{url!r} is no plain path")
+        found.append(str(Path(path)))
+    if len(found) > MAX_FOLDERS:
+        raise ValueError(f"at most {MAX_FOLDERS} folders are possible")
+    return tuple(dict.fromkeys(found))
 
 
 def _servers(text: str) -> tuple[EnrollmentServer, ...] | None:
@@ -203,6 +237,15 @@ SETTINGS: Final[Mapping[str, Setting]] = MappingProxyType(
                 _switchable_period,
                 lambda period: "off" if period is None else str(period),
             ),
+            Setting(
+                "crl-partition-size",
+                "off",
+                "How many certificates share a CRL: request IDs are counted off by this number, and new certificates"
+                " name the CRL of their range (%8 in cdp-urls), which stays short; off has them all name the one CRL"
+                " of everything. That one is published either way.",
+                _partition_size,
+                lambda size: "off" if size is None else str(size),
+            ),
             _url_setting(
                 "cdp-urls",
                 "http://%1/CertEnroll/%3%8%9.crl",
@@ -215,6 +258,14 @@ SETTINGS: Final[Mapping[str, Setting]] = MappingProxyType(
                 "Where issued certificates say the CA's own certificate lies; %4 is the number of that certificate.",
             ),
             _url_setting("ocsp-urls", _NO_URLS, "Online responders that issued certificates name."),
+            Setting(
+                "publication-folders",
+                _NO_URLS,
+                "Further folders that CRLs and CA certificates are put into, such as those of web servers that are"
+                " mounted here: file:///srv/pki/CertEnroll, with blanks between several. They must exist.",
+                _folders,
+                lambda folders: " ".join(Path(folder).as_uri() for folder in folders) or _NO_URLS,
+            ),
             Setting(
                 "directory-publication",
                 "off",
@@ -354,9 +405,11 @@ class CaConfiguration:
     crl_period: Period
     crl_overlap: Period | None
     delta_crl_period: Period | None
+    crl_partition_size: int | None
     cdp_urls: tuple[str, ...]
     aia_urls: tuple[str, ...]
     ocsp_urls: tuple[str, ...]
+    publication_folders: tuple[str, ...]
     directory_publication: bool
     enrollment_servers: tuple[EnrollmentServer, ...] | None  # None: those of this installation
     security_descriptor: str
@@ -457,6 +510,10 @@ class CaConfiguration:
             raise ConfigurationError("crl-overlap: it must not be longer than crl-period")
         if self.delta_crl_period is not None and self.delta_crl_period.longest >= self.crl_period.longest:
             raise ConfigurationError("delta-crl-period: it must be shorter than crl-period")
+        if self.crl_partition_size is not None and not self._partitioned(replace(trial, partition=1)):
+            raise ConfigurationError(
+                "crl-partition-size: no http URL of cdp-urls has %8, which tells one CRL from another"
+            )
 
     # -- what the engine asks
 
@@ -485,16 +542,19 @@ class CaConfiguration:
             {"request-disposition": self.request_disposition, "enrollment-agents": self.enrollment_agents}
         )
 
-    def issuance_urls(self, record: CaRecord, certificate: CaCertificateRecord) -> IssuanceUrls:
+    def issuance_urls(self, record: CaRecord, certificate: CaCertificateRecord, partition: int = 0) -> IssuanceUrls:
         """The URLs that certificates signed under one CA certificate carry.
+
+        Args:
+            partition: of the CRLs, by which some of them name their own.
 
         Raises:
             ConfigurationError: a URL needs a setting that is missing.
         """
-        variables = self.url_variables(record, certificate)
+        variables = replace(self.url_variables(record, certificate), partition=partition)
         try:
             return IssuanceUrls(
-                cdp=variables.expand_all(self.cdp_urls),
+                cdp=self._partitioned(variables) if partition else variables.expand_all(self.cdp_urls),
                 aia=variables.expand_all(self.aia_urls),
                 ocsp=variables.expand_all(self.ocsp_urls),
                 freshest=self._freshest(variables),
@@ -507,7 +567,20 @@ class CaConfiguration:
         if self.delta_crl_period is None:
             return ()
         base, delta = (replace(variables, delta=each).expand_all(self.cdp_urls) for each in (False, True))
-        return tuple(url for url, of_base in zip(delta, base, strict=True) if url != of_base)
+        of_partition = self._partitioned(variables) if variables.partition else base
+        return tuple(
+            url for url, of_base in zip(delta, base, strict=True) if url != of_base and of_base in of_partition
+        )
+
+    def _partitioned(self, variables: UrlVariables) -> tuple[str, ...]:
+        """Where a partition's CRL lies: the URLs that differ for it. The directory holds the list of everything."""
+        own = variables.expand_all(self.cdp_urls)
+        of_all = replace(variables, partition=0).expand_all(self.cdp_urls)
+        return tuple(
+            url
+            for url, other in zip(own, of_all, strict=True)
+            if url != other and not url.lower().startswith("ldap:")
+        )
 
 
 def _known(key: str) -> str:

@@ -11,7 +11,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum
-from typing import Protocol, Self
+from types import MappingProxyType
+from typing import NamedTuple, Protocol, Self
 
 from certwright.adcs.errors import HResult
 from certwright.adcs.events import CaEvent
@@ -67,8 +68,7 @@ _MOVES: Mapping[RequestState, tuple[RequestState, ...]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class CertificateRecord:
+class CertificateRecord(NamedTuple):
     """The certificate columns of a row; the DER lies in a table of its own."""
 
     serial_number: str  # lowercase hex, as printed
@@ -81,10 +81,10 @@ class CertificateRecord:
     revoked_when: datetime | None = None  # when the officer acted
     revoked_effective: datetime | None = None  # date printed in the CRL
     revoked_reason: RevocationReason | None = None
+    crl_partition: int = 0  # whose CRL its CDP names; 0: the list of everything
 
 
-@dataclass(frozen=True, slots=True)
-class RequestRecord:
+class RequestRecord(NamedTuple):
     """One row of the request table. `request_id` 0 asks the transaction for the next one."""
 
     request_id: int
@@ -109,7 +109,7 @@ class RequestRecord:
     key_algorithm: str = ""
     key_size: int = 0
     officer: str = ""  # who last resolved it
-    client_facts: Mapping[str, str] = field(default_factory=dict)
+    client_facts: Mapping[str, str] = MappingProxyType({})
     certificate: CertificateRecord | None = None
 
 
@@ -163,6 +163,7 @@ class CrlRecord:
     der: bytes
     published_when: datetime | None = None
     publish_error: str = ""
+    partition: int = 0  # of certificates that name this one; 0: the list of everything
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +174,17 @@ class RevokedEntry:
     revoked_effective: datetime
     reason: RevocationReason
     encoded: bytes  # the CRL entry as stored, ready to be concatenated
+
+    @property
+    def entries(self) -> int:
+        return 1
+
+
+class EncodedEntries(NamedTuple):
+    """Several entries as a CRL has them, one behind the other: all that a long list is made of."""
+
+    encoded: bytes
+    entries: int  # how many they are
 
 
 class CaTransaction(Protocol):
@@ -278,23 +290,45 @@ class CaDatabase(Protocol):
     def extensions(self, request_id: int) -> Sequence[tuple[str, bool, bytes]]:
         """(OID, critical, value) an officer set on a pending request."""
 
-    def revoked(self, *, key_index: int, now: datetime) -> Iterator[RevokedEntry]:
-        """Entries for a base CRL of one CA key: effective, and not expired before the last base CRL."""
+    def revoked(self, *, key_index: int, now: datetime, partition: int = 0) -> Iterator[RevokedEntry]:
+        """Entries for a base CRL of one CA key: effective, and not expired before the last base CRL.
 
-    def revoked_since(self, since: datetime, *, key_index: int, now: datetime) -> Iterator[RevokedEntry]:
+        Args:
+            partition: only of certificates that name its CRL; 0 for all of them.
+        """
+
+    def revoked_encoded(self, *, key_index: int, now: datetime, partition: int = 0) -> Iterator[EncodedEntries]:
+        """The same entries as `revoked`, in the same order, encoded only and many at a time."""
+
+    def revoked_since(
+        self, since: datetime, *, key_index: int, now: datetime, partition: int = 0
+    ) -> Iterator[RevokedEntry]:
         """Entries for a delta CRL of one CA key: what was revoked, became effective, or was released since.
 
         Released ones have the reason removeFromCRL.
         """
 
-    def latest_crl(self, key_index: int, *, delta: bool = False) -> CrlRecord | None: ...
+    def latest_crl(self, key_index: int, *, delta: bool = False, partition: int = 0) -> CrlRecord | None: ...
 
-    def unexpired_bases(self, key_index: int, now: datetime) -> Sequence[CrlRecord]:
+    def unexpired_bases(self, key_index: int, now: datetime, partition: int = 0) -> Sequence[CrlRecord]:
         """Base CRLs of a key whose end is to come, oldest first; without their DER."""
 
     def mark_crl_published(
-        self, number: int, key_index: int, *, delta: bool = False, when: datetime | None, error: str
+        self,
+        number: int,
+        key_index: int,
+        *,
+        delta: bool = False,
+        partition: int = 0,
+        when: datetime | None,
+        error: str,
     ) -> None: ...
+
+    def crl_partitions(self, key_index: int, now: datetime) -> Sequence[int]:
+        """The partitions whose CRLs certificates of a key name that have not expired, in order; without 0."""
+
+    def last_request_id(self) -> int:
+        """The highest request ID that was given; 0 for none."""
 
     def view(
         self,
@@ -304,6 +338,8 @@ class CaDatabase(Protocol):
         sort: Sort | None,
         limit: int | None,
     ) -> Iterator[Row]: ...
+
+    def count(self, table: Table, where: Sequence[Restriction], by: str) -> Mapping[object, int]: ...
 
 
 class DuplicateSerial(Exception):

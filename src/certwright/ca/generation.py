@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import Final
 
 from certwright.adcs.errors import CaUnreachable, ConfigurationError, HResult
@@ -22,6 +23,7 @@ from certwright.ca.issuance.signing import CaSigner
 from certwright.ca.policy.base import PolicyModule
 from certwright.ca.policy.enterprise import EnterprisePolicy
 from certwright.ca.policy.standalone import StandalonePolicy
+from certwright.ca.revocation.partitions import CrlPartitions
 from certwright.keystores.base import KeyUnavailable, SigningKey
 
 _MAX_KNOWN: Final = 1024
@@ -40,6 +42,7 @@ class CaGeneration:
     signer: CaSigner
     signer_not_before: datetime
     signer_not_after: datetime
+    partitions: CrlPartitions
     _known_access: dict[frozenset[Sid], CaAccess] = field(default_factory=dict, repr=False, compare=False)
 
     def refuse_suspended(self) -> None:
@@ -110,6 +113,7 @@ class GenerationSource:
             certificate.key_index,
             self._key(certificate.key_name),
             configuration.issuance_urls(record, certificate),
+            partial(configuration.issuance_urls, record, certificate),
         )
 
     def parse_security(self, sddl: str) -> SecurityDescriptor:
@@ -145,4 +149,5 @@ class GenerationSource:
             signer=self.signer_for(record, newest),
             signer_not_before=newest.not_before,
             signer_not_after=newest.not_after,
+            partitions=CrlPartitions(self._database, newest.key_index, configuration.crl_partition_size),
         )

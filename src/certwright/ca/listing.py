@@ -82,6 +82,7 @@ _CRL_COLUMNS: Final[Mapping[str, _Column]] = {
     "number": _Column("l.number", _Kind.NUMBER),
     "min_base": _Column("l.min_base", _Kind.NUMBER),
     "key_index": _Column("l.key_index", _Kind.NUMBER),
+    "partition": _Column("l.crl_partition", _Kind.NUMBER),
     "this_update": _Column("l.this_update", _Kind.TIME),
     "next_update": _Column("l.next_update", _Kind.TIME),
     "next_publish": _Column("l.next_publish", _Kind.TIME),
@@ -186,6 +187,45 @@ def make_listing(
     return Listing(sql, tuple(params), names, tuple(_READERS[column.kind] for column in chosen))
 
 
+def make_count(
+    ca_id: int, dialect: Dialect, table: Table, where: Sequence[Restriction], by: str
+) -> tuple[str, tuple[int | str, ...], Callable[[Any], object]]:
+    """The statement that counts the rows of a view by the values of a column, and what reads such a value.
+
+    Raises:
+        InvalidArgument: a column that requests do not have, a value that does not fit its column.
+    """
+    if table is Table.CRLS:
+        raise InvalidArgument("CRLs are not counted by a column")
+    column = _column(_REQUEST_COLUMNS, by)
+    restricted = [_column(_REQUEST_COLUMNS, restriction.column) for restriction in where]
+    joined = any(each.of_certificate for each in (column, *restricted))
+    conditions: list[str] = []
+    params: list[int | str] = []
+    if table is Table.ISSUED_CERTIFICATES and not joined and column.kind is not _Kind.REQUEST_ID:
+        # the state says it alone, and the index of what was issued when has the rest: no other row is read
+        conditions += [f"r.state = {int(RequestState.ISSUED)}", "r.ca_id = ?"]
+        params.append(ca_id)
+        if any(each.kind is _Kind.REQUEST_ID for each in restricted):
+            low, high = _bounds(ca_id, where)
+            conditions.append("r.id > ? AND r.id < ?")
+            params += [low, high]
+    else:
+        joined = joined or table in _WITH_CERTIFICATE
+        bound, params = _bound_to_ca(ca_id, where, restricted, joined and table in _WITH_CERTIFICATE)
+        conditions.append(bound)
+        if table in _STATES:
+            conditions.append(_STATES[table])
+    for restriction, of in zip(where, restricted, strict=True):
+        if of.kind is not _Kind.REQUEST_ID:
+            _restrict(dialect, restriction, of, conditions, params)
+    sql = (
+        f"SELECT {column.sql}, COUNT(*) FROM {_source(table, joined) if joined else 'ca_request r'}"  # noqa: S608
+        f" WHERE {' AND '.join(conditions)} GROUP BY {column.sql}"
+    )
+    return sql, tuple(params), _READERS[column.kind]
+
+
 def _source(table: Table, joined: bool) -> str:
     if table is Table.CRLS:
         return "ca_crl l"
@@ -262,7 +302,7 @@ def _restrict(
 
 
 def _order(known: Mapping[str, _Column], table: Table, sort: Sort | None, dialect: Dialect) -> str:
-    tie = "l.number, l.key_index, l.min_base" if table is Table.CRLS else "r.id"
+    tie = "l.number, l.key_index, l.crl_partition, l.min_base" if table is Table.CRLS else "r.id"
     if sort is None:
         return tie
     column = _column(known, sort.column)

@@ -8,7 +8,7 @@ be revoked, and as a CA certificate in the table of the CA it belongs to.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -197,9 +197,8 @@ def certify(
     """Issue a CA's certificate under `signer`, with its row and its events in the signing CA's table."""
     prepared = signer.prepare(spec, public_key, new_serial_number())
     request_id = transaction.next_request_id()
-    row = replace(
-        _row(prepared.facts, RequestState.ISSUED, public_key, actor, now), request_id=request_id, template=template
-    )
+    row = _row(prepared.facts, RequestState.ISSUED, public_key, actor, now)
+    row = row._replace(request_id=request_id, template=template)
     certificate = signer.redeem(prepared)
     columns = _columns(prepared.facts, certificate, signer.certificate_index, signer.key_index)
     transaction.add_request(row, request)
@@ -245,7 +244,7 @@ def record_own(
     )
     state = RequestState.CA_CERTIFICATE if view.is_self_issued else RequestState.CA_CERTIFICATE_CHAIN
     request_id = transaction.next_request_id()
-    row = replace(_row(facts, state, view.public_key, actor, now), request_id=request_id)
+    row = _row(facts, state, view.public_key, actor, now)._replace(request_id=request_id)
     transaction.add_request(row, request)
     transaction.add_certificate(request_id, _columns(facts, record.der, record.index, record.key_index), record.der)
     ca = transaction.ca()

@@ -8,7 +8,7 @@ two certificates trusts what stands under the other. Everything is one transacti
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 
 from certwright.adcs.errors import ConfigurationError
@@ -197,7 +197,7 @@ def _cross(
         template=CROSS_TEMPLATE,
     )
     spec = terms.specification(now, skew_of(ca))
-    spec = replace(spec, not_before=max(spec.not_before, signer.certificate.not_before))
+    spec = spec._replace(not_before=max(spec.not_before, signer.certificate.not_before))
     request = request_of(key, terms)
     public_key = other.certificate.public_key
     return certify(transaction, signer, spec, public_key, request, actor, now, template=CROSS_TEMPLATE)

@@ -6,7 +6,6 @@ Made only for those who ask (CR_IN_FULLRESPONSE), after the decision is durable,
 from __future__ import annotations
 
 import hashlib
-from dataclasses import replace
 
 from certwright.adcs.request import Disposition, RequestFlags, Response
 from certwright.ca.authority import Authority
@@ -75,7 +74,7 @@ class Replies:
         certificates = (certificate, *chain) if certificate else chain
         crls = self._crls() if flags & RequestFlags.CRLS else ()
         made = sign(oids.CMC_PKI_RESPONSE, content.encode(), [signing], certificates, crls)
-        return replace(response, full_response=made)
+        return response._replace(full_response=made)
 
     def _crls(self) -> tuple[bytes, ...]:
         """The newest base CRL of every key of this CA that is there."""

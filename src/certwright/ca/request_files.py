@@ -202,7 +202,7 @@ def sign(
     previous = asked.request.extensions.get(oids.PREVIOUS_CA_HASH)
     if previous is not None:
         copied = replace(spec.extensions[0], oid=previous.oid, critical=False, value=previous.value)
-        spec = replace(spec, extensions=(*spec.extensions, copied))
+        spec = spec._replace(extensions=(*spec.extensions, copied))
     with parent.transaction() as transaction:
         return certify(transaction, signer, spec, asked.request.public_key, asked.request.der, actor, now)
 

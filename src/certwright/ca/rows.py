@@ -34,7 +34,7 @@ REQUEST_COLUMNS: Final = (
 )
 CERTIFICATE_COLUMNS: Final = (
     "serial_number, not_before, not_after, subject_key_identifier, sha1, ca_certificate_index, ca_key_index,"
-    " revoked_when, revoked_effective, revoked_reason"
+    " revoked_when, revoked_effective, revoked_reason, crl_partition"
 )
 
 
@@ -58,7 +58,8 @@ SELECT_REQUEST: Final = (
     " FROM ca_request r LEFT JOIN ca_certificate c ON c.id = r.id WHERE r.id = ?"
 )
 CRL_COLUMNS: Final = (
-    "number, min_base, key_index, this_update, next_update, next_publish, entry_count, published_when, publish_error"
+    "number, min_base, key_index, this_update, next_update, next_publish, entry_count, published_when,"
+    " publish_error, crl_partition"
 )
 CA_CERTIFICATE_COLUMNS: Final = "certificate_index, key_index, der, key_name, not_before, not_after"
 
@@ -156,6 +157,7 @@ def certificate_row(ca_id: int, row: int, record: CertificateRecord) -> Sequence
         optional_seconds(record.revoked_when),
         optional_seconds(record.revoked_effective),
         None if record.revoked_reason is None else int(record.revoked_reason),
+        record.crl_partition,
     )
 
 
@@ -174,6 +176,7 @@ def request_record(row: Row) -> RequestRecord:
             revoked_when=optional_moment(row[30]),
             revoked_effective=optional_moment(row[31]),
             revoked_reason=reason_of(row[32]),
+            crl_partition=row[33],
         )
     return RequestRecord(
         request_id=row[0],
@@ -226,7 +229,8 @@ def crl_record(row: Row) -> CrlRecord:
         entry_count=row[6],
         published_when=optional_moment(row[7]),
         publish_error=row[8],
-        der=bytes(row[9]),
+        partition=row[9],
+        der=bytes(row[10]),
     )
 
 

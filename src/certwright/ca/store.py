@@ -6,6 +6,7 @@ crash half: rows, numbers taken from the CA's row and audit events are one trans
 
 from __future__ import annotations
 
+import itertools
 import json
 import threading
 import time
@@ -28,11 +29,12 @@ from certwright.ca.database import (
     CaRecord,
     CertificateRequestRecord,
     CrlRecord,
+    EncodedEntries,
     RequestRecord,
     RequestState,
     RevokedEntry,
 )
-from certwright.ca.listing import make_listing
+from certwright.ca.listing import make_count, make_listing
 from certwright.ca.transaction import SqlCaTransaction, read_request_row
 from certwright.database import (
     Connection,
@@ -45,6 +47,7 @@ from certwright.database import (
 VERSION_CHECK_INTERVAL: Final = 0.2
 """Seconds for which `SqlCaDatabase.ca` trusts what it read last; inside a transaction it always knows."""
 
+_ENCODED_AT_ONCE: Final = 2000
 _SMALL_VIEW: Final = 1000
 """Views up to this many rows are read at once; larger ones are streamed."""
 
@@ -235,94 +238,123 @@ class SqlCaDatabase:
 
     # -- CRLs --------------------------------------------------------------------------------------------------
 
-    def revoked(self, *, key_index: int, now: datetime) -> Iterator[RevokedEntry]:
+    def revoked(self, *, key_index: int, now: datetime, partition: int = 0) -> Iterator[RevokedEntry]:
         """Entries for a base CRL. What expired stays until one CRL later than its expiry. [MS-CSRA] 3.1.4.1.6."""
-        last = self._last_base_update(key_index)
+        last = self._last_base_update(key_index, partition)
         # bounds are read now, rows as they are asked for: the caller may record its CRL before the last row
-        return self._entries(key_index, rows.seconds(now), -1 if last is None else rows.seconds(last))
+        return self._entries(key_index, rows.seconds(now), -1 if last is None else rows.seconds(last), partition)
 
-    def _entries(self, key_index: int, now: int, not_expired_before: int) -> Iterator[RevokedEntry]:
+    def revoked_encoded(self, *, key_index: int, now: datetime, partition: int = 0) -> Iterator[EncodedEntries]:
+        """What a list of a million entries is made of: nothing of a row is decoded."""
+        last = self._last_base_update(key_index, partition)
+        bounds = rows.seconds(now), -1 if last is None else rows.seconds(last)
+        return self._encoded(key_index, bounds, partition)
+
+    def _encoded(self, key_index: int, bounds: tuple[int, int], partition: int) -> Iterator[EncodedEntries]:
+        only, params = _of_partition(partition)
+        with self._reading() as connection:
+            found = connection.stream(
+                "SELECT entry FROM ca_revocation"  # noqa: S608
+                f" WHERE ca_id = ? AND ca_key_index = ? AND effective <= ? AND not_after >= ?{only} ORDER BY id",
+                (self._ca_id, key_index, *bounds, *params),
+            )
+            while part := [row[0] for row in itertools.islice(found, _ENCODED_AT_ONCE)]:
+                yield EncodedEntries(b"".join(part), len(part))
+
+    def _entries(self, key_index: int, now: int, not_expired_before: int, partition: int) -> Iterator[RevokedEntry]:
+        only, params = _of_partition(partition)
         with self._reading() as connection:
             for row in connection.stream(
-                "SELECT serial_number, effective, reason, entry FROM ca_revocation"
-                " WHERE ca_id = ? AND ca_key_index = ? AND effective <= ? AND not_after >= ? ORDER BY id",
-                (self._ca_id, key_index, now, not_expired_before),
+                "SELECT serial_number, effective, reason, entry FROM ca_revocation"  # noqa: S608
+                f" WHERE ca_id = ? AND ca_key_index = ? AND effective <= ? AND not_after >= ?{only} ORDER BY id",
+                (self._ca_id, key_index, now, not_expired_before, *params),
             ):
                 yield rows.revoked_entry(row)
 
-    def revoked_since(self, since: datetime, *, key_index: int, now: datetime) -> Iterator[RevokedEntry]:
+    def revoked_since(
+        self, since: datetime, *, key_index: int, now: datetime, partition: int = 0
+    ) -> Iterator[RevokedEntry]:
         """Entries for a delta CRL, each certificate once. [MS-CSRA] 3.1.4.1.6.
 
         What was revoked earlier but becomes effective only now counts too: no base could say it.
         """
-        last = self._last_base_update(key_index)
-        return self._changes(
-            rows.seconds(since), key_index, rows.seconds(now), -1 if last is None else rows.seconds(last)
-        )
+        last = self._last_base_update(key_index, partition)
+        not_expired_before = -1 if last is None else rows.seconds(last)
+        return self._changes(rows.seconds(since), key_index, rows.seconds(now), not_expired_before, partition)
 
-    def _changes(self, since: int, key_index: int, now: int, not_expired_before: int) -> Iterator[RevokedEntry]:
+    def _changes(
+        self, since: int, key_index: int, now: int, not_expired_before: int, partition: int
+    ) -> Iterator[RevokedEntry]:
+        only, params = _of_partition(partition, "c.")
         with self._reading() as connection:
             for row in connection.stream(
-                "SELECT v.serial_number, v.effective, v.reason, v.entry FROM ca_certificate c"
+                "SELECT v.serial_number, v.effective, v.reason, v.entry FROM ca_certificate c"  # noqa: S608
                 " JOIN ca_revocation v ON v.id = c.id"
                 " WHERE c.ca_id = ? AND c.revoked_when >= ? AND c.ca_key_index = ? AND v.effective <= ?"
-                " AND c.not_after >= ?"
+                f" AND c.not_after >= ?{only}"
                 " UNION ALL "
                 "SELECT v.serial_number, v.effective, v.reason, v.entry FROM ca_revocation v"
                 " JOIN ca_certificate c ON c.id = v.id"
                 " WHERE v.ca_id = ? AND v.effective >= ? AND v.effective <= ? AND v.ca_key_index = ?"
-                " AND c.revoked_when < ? AND v.not_after >= ?",
+                f" AND c.revoked_when < ? AND v.not_after >= ?{only}",
                 (
-                    *(self._ca_id, since, key_index, now, not_expired_before),
-                    *(self._ca_id, since, now, key_index, since, not_expired_before),
+                    *(self._ca_id, since, key_index, now, not_expired_before, *params),
+                    *(self._ca_id, since, now, key_index, since, not_expired_before, *params),
                 ),
             ):
                 yield rows.revoked_entry(row)
             for serial, released in connection.stream(
-                "SELECT serial_number, released_when FROM ca_certificate"
-                " WHERE ca_id = ? AND released_when >= ? AND ca_key_index = ? AND not_after >= ?",
-                (self._ca_id, since, key_index, not_expired_before),
+                "SELECT c.serial_number, c.released_when FROM ca_certificate c"  # noqa: S608
+                f" WHERE c.ca_id = ? AND c.released_when >= ? AND c.ca_key_index = ? AND c.not_after >= ?{only}",
+                (self._ca_id, since, key_index, not_expired_before, *params),
             ):
                 yield rows.released_entry(serial, released)
 
-    def unexpired_bases(self, key_index: int, now: datetime) -> Sequence[CrlRecord]:
+    def unexpired_bases(self, key_index: int, now: datetime, partition: int = 0) -> Sequence[CrlRecord]:
         with self._reading() as connection:
             found = connection.many(
                 f"SELECT {rows.CRL_COLUMNS} FROM ca_crl WHERE ca_id = ? AND key_index = ? AND min_base = 0"  # noqa: S608
-                " AND next_update > ? ORDER BY number",
-                (self._ca_id, key_index, rows.seconds(now)),
+                " AND crl_partition = ? AND next_update > ? ORDER BY number",
+                (self._ca_id, key_index, partition, rows.seconds(now)),
             )
         return [rows.crl_record((*row, b"")) for row in found]
 
-    def _last_base_update(self, key_index: int) -> datetime | None:
-        """thisUpdate of the newest base CRL of a key."""
+    def _last_base_update(self, key_index: int, partition: int) -> datetime | None:
+        """thisUpdate of the newest base CRL of a key, or of one of its partitions."""
         with self._reading() as connection:
             row = connection.one(
                 "SELECT this_update FROM ca_crl WHERE ca_id = ? AND key_index = ? AND min_base = 0"
-                " ORDER BY number DESC LIMIT 1",
-                (self._ca_id, key_index),
+                " AND crl_partition = ? ORDER BY number DESC LIMIT 1",
+                (self._ca_id, key_index, partition),
             )
         return None if row is None else rows.moment(row[0])
 
-    def latest_crl(self, key_index: int, *, delta: bool = False) -> CrlRecord | None:
+    def latest_crl(self, key_index: int, *, delta: bool = False, partition: int = 0) -> CrlRecord | None:
         with self._reading() as connection:
             row = connection.one(
                 f"SELECT {rows.qualified(rows.CRL_COLUMNS, 'l')}, d.der"  # noqa: S608
                 " FROM ca_crl l JOIN ca_crl_der d ON d.id = l.id"
-                f" WHERE l.ca_id = ? AND l.key_index = ? AND l.min_base {'>' if delta else '='} 0"
-                " ORDER BY l.number DESC LIMIT 1",
-                (self._ca_id, key_index),
+                " WHERE l.ca_id = ? AND l.key_index = ? AND l.crl_partition = ?"
+                f" AND l.min_base {'>' if delta else '='} 0 ORDER BY l.number DESC LIMIT 1",
+                (self._ca_id, key_index, partition),
             )
         return None if row is None else rows.crl_record(row)
 
     def mark_crl_published(
-        self, number: int, key_index: int, *, delta: bool = False, when: datetime | None, error: str
+        self,
+        number: int,
+        key_index: int,
+        *,
+        delta: bool = False,
+        partition: int = 0,
+        when: datetime | None,
+        error: str,
     ) -> None:
         sql = (
-            "UPDATE ca_crl SET published_when = ?, publish_error = ?"  # noqa: S608
-            f" WHERE ca_id = ? AND key_index = ? AND number = ? AND min_base {'>' if delta else '='} 0"
+            "UPDATE ca_crl SET published_when = ?, publish_error = ? WHERE ca_id = ? AND key_index = ?"  # noqa: S608
+            f" AND number = ? AND crl_partition = ? AND min_base {'>' if delta else '='} 0"
         )
-        params = (rows.optional_seconds(when), rows.text(error), self._ca_id, key_index, number)
+        params = (rows.optional_seconds(when), rows.text(error), self._ca_id, key_index, number, partition)
         if self._transaction_here() is not None:
             with self._reading() as connection:
                 connection.execute(sql, params)
@@ -330,6 +362,33 @@ class SqlCaDatabase:
         with _explained(), self._database.transaction() as connection:
             self._lock(connection)
             connection.execute(sql, params)
+
+    def crl_partitions(self, key_index: int, now: datetime) -> Sequence[int]:
+        """One step through an index for each of them, however many certificates there are."""
+        found: list[int] = []
+        last = 0
+        with self._reading() as connection:
+            while True:
+                row = connection.one(
+                    "SELECT crl_partition FROM ca_certificate WHERE ca_id = ? AND crl_partition > 0"
+                    " AND crl_partition > ? ORDER BY crl_partition LIMIT 1",
+                    (self._ca_id, last),
+                )
+                if row is None:
+                    return found
+                last = row[0]
+                alive = connection.one(
+                    "SELECT 1 FROM ca_certificate WHERE ca_id = ? AND crl_partition > 0 AND crl_partition = ?"
+                    " AND ca_key_index = ? AND not_after > ? LIMIT 1",
+                    (self._ca_id, last, key_index, rows.seconds(now)),
+                )
+                if alive is not None:
+                    found.append(last)
+
+    def last_request_id(self) -> int:
+        with self._reading() as connection:
+            row = connection.one("SELECT next_request_id FROM ca WHERE id = ?", (self._ca_id,))
+        return 0 if row is None else row[0] - 1
 
     # -- views -------------------------------------------------------------------------------------------------
 
@@ -351,6 +410,17 @@ class SqlCaDatabase:
             with self._reading() as connection:
                 return map(listing.row, connection.many(listing.sql, listing.params))
         return map(listing.row, self._streamed(listing.sql, listing.params))
+
+    def count(self, table: Table, where: Sequence[Restriction], by: str) -> Mapping[object, int]:
+        """How many rows of a table there are for each value of a column. Nothing is bounded, and every row counts.
+
+        Raises:
+            InvalidArgument: as `view`.
+        """
+        sql, params, read = make_count(self._ca_id, self._database.dialect, table, where, by)
+        with self._reading() as connection:
+            rows = connection.many(sql, params)
+        return {None if value is None else read(value): int(count) for value, count in rows}
 
     def _streamed(self, sql: str, params: Sequence[int | str]) -> Iterator[tuple[Any, ...]]:
         with self._reading() as connection:
@@ -407,3 +477,8 @@ def _explained() -> Iterator[None]:
         raise CaUnreachable(str(error), HResult.ERROR_BUSY) from error
     except DatabaseUnavailable as error:
         raise CaUnreachable(str(error)) from error
+
+
+def _of_partition(partition: int, alias: str = "") -> tuple[str, tuple[int, ...]]:
+    """A condition on one CRL partition; the index on partitions is of those above 0."""
+    return (f" AND {alias}crl_partition > 0 AND {alias}crl_partition = ?", (partition,)) if partition else ("", ())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from certwright.adcs.request import RequestAttributes, RequestFlags
 from certwright.adcs.requester import Requester
@@ -16,8 +16,7 @@ from certwright.directory.base import Principal
 from certwright.pki.pkcs10 import CertificationRequest
 
 
-@dataclass(frozen=True, slots=True)
-class Submission:
+class Submission(NamedTuple):
     """A request with everything looked up that may block: made before the issuer's queue.
 
     `principal` is the caller's account, `target` the one an enrollment agent names. `message` is what a signed
@@ -80,4 +79,4 @@ def _accepted(submission: Submission, parsed: CertificationRequest | IntakeError
             read = accept_message(parsed, *rest) if isinstance(parsed, Message) else accept_request(parsed, *rest)
         except IntakeError as error:
             read = error
-    return replace(submission, read=read)
+    return submission._replace(read=read)

@@ -261,8 +261,8 @@ class SqlCaTransaction:
         )
         self._connection.execute(
             "INSERT INTO ca_revocation"
-            " (id, ca_id, ca_key_index, serial_number, not_after, effective, reason, entry)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            " (id, ca_id, ca_key_index, serial_number, not_after, effective, reason, entry, crl_partition)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 row_id,
                 self._ca_id,
@@ -272,6 +272,7 @@ class SqlCaTransaction:
                 rows.seconds(effective),
                 int(reason),
                 entry,
+                record.certificate.crl_partition,
             ),
         )
 
@@ -304,7 +305,7 @@ class SqlCaTransaction:
 
     def add_crl(self, record: CrlRecord) -> None:
         crl_id = self._connection.insert_returning(
-            f"INSERT INTO ca_crl (ca_id, {rows.CRL_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
+            f"INSERT INTO ca_crl (ca_id, {rows.CRL_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
             (
                 self._ca_id,
                 record.number,
@@ -316,6 +317,7 @@ class SqlCaTransaction:
                 record.entry_count,
                 rows.optional_seconds(record.published_when),
                 rows.text(record.publish_error),
+                record.partition,
             ),
         )
         self._connection.execute("INSERT INTO ca_crl_der (id, der) VALUES (?, ?)", (crl_id, record.der))

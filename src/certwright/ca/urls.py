@@ -77,6 +77,7 @@ class UrlVariables:
     key_index: int = 0
     directory_dn: str = ""
     delta: bool = False
+    partition: int = 0  # of the key's CRLs; 0: the list of everything
 
     def expand_all(self, urls: Iterable[str]) -> tuple[str, ...]:
         return tuple(map(self.expand, urls))
@@ -105,7 +106,7 @@ class UrlVariables:
             case "7":
                 return sanitized_short_name(self.ca_name)
             case "8":
-                return index_suffix(self.key_index)
+                return index_suffix(self.key_index) + partition_suffix(self.partition)
             case "9":
                 return "+" if self.delta else ""
             case "10":
@@ -148,3 +149,8 @@ _ATTRIBUTE_SUFFIXES: Final = {  # RFC 4516 2: ?attribute?scope?filter
 def index_suffix(index: int) -> str:
     """`(1)` for the second certificate or key of a CA; nothing for the first. [MS-WCCE] 3.2.1.4.3.2.39."""
     return f"({index})" if index else ""
+
+
+def partition_suffix(partition: int) -> str:
+    """`_Partition00001`; nothing for the list of everything. [MS-CSRA] 3.1.4.1.6, CRLPartitionIndex."""
+    return f"_Partition{partition:05}" if partition else ""

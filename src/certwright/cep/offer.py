@@ -1,8 +1,9 @@
 """What CEP tells whom: templates a caller may enroll or autoenroll for, and the CAs that publish them.
 
 [MS-XCEP] 3.1.4.1.
-An answer depends on the caller by what it may see alone, so bodies are kept by that: whoever sees the same gets the
-same octets. Nothing here decides: the CA asks for every right again.
+An answer depends on the caller by what it may see and by its site alone, so bodies are kept by that: whoever sees the
+same gets the same octets. CAs of the caller's site stand first and are preferred, as [MS-WCCE] has msPKI-Site-Name.
+Nothing here decides: the CA asks for every right again.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from certwright.adcs.roles import CaAccess
 from certwright.adcs.security import SecurityDescriptor
 from certwright.adcs.template import CertificateTemplate
 from certwright.cep.policies import may_renew_by_key, policy_of
-from certwright.directory.base import Directory
+from certwright.directory.base import Directory, Domain
 from certwright.endpoints.logon import Caller
 from certwright.pki.certificate import CertificateView
 from certwright.pki.errors import EncodingError
@@ -35,7 +36,15 @@ KEPT: Final = 512
 """Bodies kept, of some hundred KiB at most each; pictures of callers are much smaller."""
 KEPT_CALLERS: Final = 10_000
 
+ELSEWHERE: Final = 100
+"""What is added to the priorities of a CA that is in another site than the caller: the lowest goes first."""
+
 _NAMESPACE: Final = uuid.UUID("8d8f6f0e-3f41-5c0b-9a3e-8a0c6b1f2d57")
+
+
+def policy_id(domain: Domain) -> str:
+    """The domain's, for good: clients keep what they learned under it, and Group Policy names it too."""
+    return f"{{{str(uuid.uuid5(_NAMESPACE, f'{domain.dns_name.lower()} {domain.sid}')).upper()}}}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +84,7 @@ class _View(NamedTuple):
 
     templates: tuple[_Seen, ...]
     enroll_permissions: tuple[bool, ...]  # CA by CA
+    site: str = ""  # the caller's, where a CA is in it
 
 
 class _Picture:
@@ -86,8 +96,10 @@ class _Picture:
         published: tuple[tuple[str, ...], ...],
         offer: Offer,
         domain_sid: Sid,
+        sites: tuple[str, ...],
     ) -> None:
         self.templates, self.published, self.offer, self.domain_sid = templates, published, offer, domain_sid
+        self.sites = sites  # of the CAs, where they are known
         self.cas_of: dict[str, tuple[int, ...]] = {}
         for number, names in enumerate(published):
             for cn in names:
@@ -97,10 +109,18 @@ class _Picture:
         self.bodies: dict[_View, str] = {}
 
     def is_of(
-        self, templates: Mapping[str, CertificateTemplate], published: tuple[tuple[str, ...], ...], offer: Offer
+        self,
+        templates: Mapping[str, CertificateTemplate],
+        published: tuple[tuple[str, ...], ...],
+        offer: Offer,
+        sites: tuple[str, ...],
     ) -> bool:
         same = templates is self.templates or templates == self.templates  # the same, read again
-        return same and offer is self.offer and published == self.published
+        return same and offer is self.offer and published == self.published and sites == self.sites
+
+    def order(self, site: str) -> tuple[int, ...]:
+        """The CAs, those of a site first."""
+        return tuple(sorted(range(len(self.offer.cas)), key=lambda number: bool(site) and self.sites[number] != site))
 
     def view_of(self, sids: frozenset[Sid], *, key_based: bool) -> _View:
         found = self.views.get((sids, key_based))
@@ -140,19 +160,25 @@ class _Picture:
     def policies(self, view: _View) -> tuple[Policy, ...]:
         """A template that cannot be put into words is left out, and the log says which."""
         found = []
+        places = {number: place for place, number in enumerate(self.order(view.site))}
         for cn, enroll, auto_enroll in view.templates:
             template = self.templates[cn]
+            cas = tuple(sorted(places[number] for number in self.cas_of[cn]))
             try:
-                found.append(policy_of(template, enroll=enroll, auto_enroll=auto_enroll, cas=self.cas_of[cn]))
+                found.append(policy_of(template, enroll=enroll, auto_enroll=auto_enroll, cas=cas))
             except (EncodingError, ValueError) as error:
                 log.error("template_not_listed", template=cn, reason=str(error))
         return tuple(found)
 
     def cas(self, view: _View) -> tuple[Ca, ...]:
-        return tuple(
-            Ca(ca.certificate, ca.uris, permission)
-            for ca, permission in zip(self.offer.cas, view.enroll_permissions, strict=True)
-        )
+        return tuple(self._ca(number, view) for number in self.order(view.site))
+
+    def _ca(self, number: int, view: _View) -> Ca:
+        ca = self.offer.cas[number]
+        uris = ca.uris
+        if view.site and self.sites[number] != view.site:
+            uris = tuple(replace(uri, priority=uri.priority + ELSEWHERE) for uri in uris)
+        return Ca(ca.certificate, uris, view.enroll_permissions[number])
 
 
 @functools.lru_cache(maxsize=512)
@@ -166,12 +192,20 @@ class PolicyOffer:
     Args:
         offer: what the CAs' settings say now.
         clock: the time, aware, UTC.
+        site_of: the site of an address; empty where nobody knows.
     """
 
-    def __init__(self, directory: Directory, offer: Callable[[], Offer], clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        directory: Directory,
+        offer: Callable[[], Offer],
+        clock: Callable[[], datetime],
+        site_of: Callable[[str], str] = lambda _: "",
+    ) -> None:
         self._directory = directory
         self._offer = offer
         self._clock = clock
+        self._site_of = site_of
         self._picture: _Picture | None = None
         self._told: dict[tuple[Sid, bool], tuple[_Picture, _View, datetime]] = {}
 
@@ -184,6 +218,9 @@ class PolicyOffer:
             principal = self._directory.principal(caller.requester.sid)
             sids = principal.sids if principal is not None else caller.requester.sids  # as the policy module sees it
             view = picture.view_of(sids, key_based=key_based)
+        if any(picture.sites):
+            site = self._site_of(caller.requester.origin)
+            view = view._replace(site=site if site in picture.sites else "")
         if (request.oids, request.client_version, request.server_version) != (None, None, None):
             return self._response(picture, view, request).encode()
         if caller.holds is None and self._knows(request, caller.requester.sid, key_based, picture, view):
@@ -198,11 +235,12 @@ class PolicyOffer:
 
     def _current(self) -> _Picture:
         offer, templates = self._offer(), self._directory.templates()
-        services = (self._directory.enrollment_service(ca.name) for ca in offer.cas)
+        services = [self._directory.enrollment_service(ca.name) for ca in offer.cas]
         published = tuple(service.templates if service is not None else () for service in services)
+        sites = tuple(service.site if service is not None else "" for service in services)
         picture = self._picture
-        if picture is None or not picture.is_of(templates, published, offer):
-            picture = self._picture = _Picture(templates, published, offer, self._directory.domain.sid)
+        if picture is None or not picture.is_of(templates, published, offer, sites):
+            picture = self._picture = _Picture(templates, published, offer, self._directory.domain.sid, sites)
             self._told.clear()
         return picture
 
@@ -227,11 +265,9 @@ class PolicyOffer:
         )
 
     def _empty(self) -> PolicyResponse:
-        """Policy server and rhythm. The ID is the domain's, for good: clients keep what they learned under it."""
+        """Policy server and rhythm."""
         domain = self._directory.domain
-        policy_id = uuid.uuid5(_NAMESPACE, f"{domain.dns_name.lower()} {domain.sid}")
-        name = f"Enrollment policy of {domain.dns_name}"
-        return PolicyResponse(f"{{{str(policy_id).upper()}}}", name, NEXT_UPDATE_HOURS)
+        return PolicyResponse(policy_id(domain), f"Enrollment policy of {domain.dns_name}", NEXT_UPDATE_HOURS)
 
     def _response(self, picture: _Picture, view: _View, request: GetPolicies) -> PolicyResponse:
         """The CAs stand there also when no template does: some clients cannot read an answer without."""

@@ -57,6 +57,10 @@ class EnrollmentWebService:
     def __init__(self, registry: Registry, logons: Logons, cas: Sequence[ServedCa]) -> None:
         self._enrollment = Enrollment(registry)
         self._service = SoapService("CES", wstep.MAX_REQUEST, logons)
+        self.serve(cas)
+
+    def serve(self, cas: Sequence[ServedCa]) -> None:
+        """Reach these CAs, and no others, from now on."""
         self._endpoints = {
             (name.casefold(), kind): _endpoint(ca, kind)
             for ca in cas

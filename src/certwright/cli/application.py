@@ -17,12 +17,15 @@ from certwright.cli import (
     accounts,
     auditing,
     authorities,
+    backing_up,
+    ca_health,
     ca_renewal,
     certificates,
     device_users,
     doctoring,
     domains,
     enrolling,
+    enrolling_by_policy,
     establishing,
     explaining,
     initializing,
@@ -33,6 +36,7 @@ from certwright.cli import (
     renewal,
     requests,
     responder,
+    responder_elsewhere,
     services,
     serving,
     templates,
@@ -53,16 +57,21 @@ application.command("serve")(serving.serve)
 application.command("worker")(serving.worker)
 application.command("explain")(explaining.explain)
 application.command("enroll")(enrolling.enroll)
+application.command("renew")(enrolling_by_policy.renew)
+application.command("backup")(backing_up.backup)
+application.command("restore")(backing_up.restore)
 application.add_typer(accounts.commands, name="account")
 application.add_typer(templates.commands, name="template")
 application.add_typer(authorities.commands, name="ca")
 authorities.commands.add_typer(establishing.commands)  # without a name: more verbs of the same noun
 authorities.commands.add_typer(ca_renewal.commands)
+authorities.commands.add_typer(ca_health.commands)
 application.add_typer(requests.commands, name="request")
 application.add_typer(certificates.commands, name="certificate")
 application.add_typer(auditing.commands, name="audit")
 application.add_typer(tls.commands, name="tls")
 application.add_typer(responder.commands, name="responder")
+responder.commands.add_typer(responder_elsewhere.commands)
 application.add_typer(domains.commands, name="domain")
 application.add_typer(doctoring.commands, name="doctor")
 application.add_typer(device_users.commands, name="device-user")

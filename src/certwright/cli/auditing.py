@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from certwright.cli.session import AsOption, HomeOption, JsonOption, opened
+from certwright.cli.session import AsOption, HomeOption, JsonOption, home_folder, opened
 
 if TYPE_CHECKING:
     from certwright.directory.security_audit.audit import SecurityReport
@@ -137,13 +137,13 @@ def security(
 ) -> None:
     """Look for the known escalations ESC1 to ESC17 and say how to close each; exit status 1 when one is open.
 
-    Prints nothing when nothing is open and everything could be looked at.
+    Prints nothing when nothing is open; what could not be looked at is said on standard error.
     """
     from certwright.adcs.roles import CaAccess
     from certwright.cli.output import print_json
 
     if domain:
-        report = _audit_domain(domain, server or [], user, password_file, keytab, ca_file, low_privileged or [])
+        report = _audit_domain(domain, server or [], user, password_file, keytab, ca_file, low_privileged or [], home)
     else:
         from certwright.server.security_audit import own_security
 
@@ -166,8 +166,10 @@ def _audit_domain(
     keytab: Path | None,
     ca_file: Path | None,
     low_privileged: list[str],
+    home: Path | None,
 ) -> SecurityReport:
-    """The audit of a forest, with an account of it; nothing of this installation is used."""
+    """The audit of a forest, with an account of it. An installation is not needed; one that belongs to this domain
+    says which service account is its own."""
     from certwright.adcs.errors import InvalidArgument
     from certwright.cli.files import read_password
     from certwright.directory.active_directory.settings import DomainSettings
@@ -185,11 +187,23 @@ def _audit_domain(
         password=password,
         ca_file=ca_file,
     )
-    return domain_security(settings, low_privileged)
+    return domain_security(settings, low_privileged, _own_account(home, settings.dns_domain))
+
+
+def _own_account(home: Path | None, dns_domain: str) -> str:
+    """The service account of an installation here that belongs to the domain; empty where there is none."""
+    from certwright.adcs.errors import ConfigurationError
+    from certwright.server.home import Home
+
+    try:
+        directory = Home.open(home_folder(home)).settings.directory
+    except ConfigurationError:
+        return ""
+    return directory.account if directory.is_joined and directory.dns_domain == dns_domain else ""
 
 
 def _print_report(report: SecurityReport, show_all: bool) -> None:
-    from certwright.cli.output import print_error, print_line, print_table
+    from certwright.cli.output import note, print_error, print_line, print_table
     from certwright.directory.security_audit.audit import Standing
 
     for finding in report.findings:
@@ -197,7 +211,9 @@ def _print_report(report: SecurityReport, show_all: bool) -> None:
             print_line(line)
     for each in report.coverage:
         if each.standing is Standing.NOT_VISIBLE and not show_all:
-            print_line(f"{each.number} not visible over LDAP: {each.title}. {each.reason}.")
+            note(
+                f"{each.number} not visible over LDAP: {each.title}. {each.reason}."
+            )  # no finding: nobody could look
     if show_all:
         rows = ((each.number, each.title, each.standing.value, each.reason) for each in report.coverage)
         print_table(rows, "number", "escalation", "standing", "why")
@@ -206,7 +222,7 @@ def _print_report(report: SecurityReport, show_all: bool) -> None:
 
 
 def _lines(finding: Finding) -> list[str]:
-    overridden = ", overridden" if finding.accepted else ""
+    overridden = ", overridden" if finding.accepted and finding.needs_acceptance else ""
     return [
         f"{finding.number} ({finding.severity.value}{overridden}) {finding.object}: {finding.title}",
         f"  {finding.sentence}",

@@ -138,6 +138,9 @@ def crl(
     der: Annotated[bool, typer.Option("--der", help="DER instead of PEM.")] = False,
     delta: Annotated[bool, typer.Option("--delta", help="The delta CRL instead of the base CRL.")] = False,
     key_index: _KeyOption = -1,
+    partition: Annotated[
+        int, typer.Option("--partition", metavar="N", min=0, help="Of a range of request IDs; 0, of everything.")
+    ] = 0,
     force: _ForceOption = False,
     home: HomeOption = None,
 ) -> None:
@@ -149,7 +152,8 @@ def crl(
     with opened(home) as session:
         database = session.installation.ca(name or ca).authority.database
         newest = max(database.ca().certificates, key=lambda each: each.index)
-        found = database.latest_crl(newest.key_index if key_index < 0 else key_index, delta=delta)
+        wanted = newest.key_index if key_index < 0 else key_index
+        found = database.latest_crl(wanted, delta=delta, partition=partition)
     if found is None:
         raise InvalidArgument("this CA has published no such CRL yet; run: certwright ca publish-crl")
     write_file(out, found.der if der else armor.armor(armor.X509_CRL, found.der).encode(), force=force)

@@ -31,26 +31,16 @@ def domain(
 
     DNS, ports, TLS, clock, service account, service names and keys, containers, templates, rights, time-outs, NTLM.
     """
-    from certwright.adcs.errors import InvalidArgument
     from certwright.cli.output import note, print_json
     from certwright.directory.active_directory.doctor import Check, Verdict, summary
-    from certwright.server.domain_doctor import Examination
-    from certwright.server.domain_logons import http_keytab_path
+    from certwright.server.domain_doctor import examine
 
     def report(check: Check) -> None:
         if not as_json and (show_all or check.verdict is not Verdict.GOOD):
             print_check(check)
 
     with opened(home) as session:
-        installation = session.installation
-        settings = installation.home.domain
-        if settings is None:
-            raise InvalidArgument("this installation belongs to no domain; join one with: certwright domain join")
-        hosts = tuple(dict.fromkeys((installation.home.settings.hostname, *(name.lower() for name in alias or ()))))
-        examination = Examination(settings, hosts, http_keytab_path(installation.home), report=report)
-        examination.connections()
-        examination.forest(installation)
-        examination.winbind(installation.home.settings.authentication.ntlm_auth)
+        examination = examine(session.installation, alias or (), report)
     if as_json:
         print_json({"sound": examination.is_sound, "checks": examination.checks})
     else:

@@ -25,10 +25,10 @@ from certwright.cli.session import (
 if TYPE_CHECKING:
     from certwright.directory.active_directory.doctor import Check
     from certwright.directory.active_directory.joining import Step
+    from certwright.directory.active_directory.publication import Plan
     from certwright.directory.active_directory.settings import DomainSettings
     from certwright.server.directory_settings import DirectorySettings
     from certwright.server.domain_doctor import Examination
-    from certwright.server.domain_publication import Plan
     from certwright.server.home import Home
 
 commands = typer.Typer(help="An Active Directory domain: joining it, publishing into it.", no_args_is_help=True)
@@ -265,6 +265,15 @@ def policy(
             help="A policy server (CEP) that members ask before the directory; may be repeated.",
         ),
     ] = None,
+    write: Annotated[
+        str,
+        typer.Option(
+            "--write",
+            metavar="POLICY",
+            help="Write the settings into this Group Policy of the domain, by its name or its GUID in braces; what"
+            " else it says stays.",
+        ),
+    ] = "",
     registry_pol: Annotated[
         Path | None,
         typer.Option(
@@ -273,16 +282,24 @@ def policy(
             help="Write the settings into this Registry.pol; what else it says stays.",
         ),
     ] = None,
+    dry_run: _DryRunOption = False,
+    yes: _YesOption = False,
+    user: UserOption = "",
+    user_password_file: UserPasswordOption = "",
+    as_account: AsOption = "",
     as_json: JsonOption = False,
     home: HomeOption = None,
 ) -> None:
-    """Show what a Group Policy has to say so that members enroll by themselves, or write it into a Registry.pol."""
+    """Show what a Group Policy has to say so that members enroll by themselves, or write it into one."""
     from certwright.cli.files import read_file, write_file
     from certwright.cli.output import note, print_json, print_line
     from certwright.directory.active_directory import group_policy
-    from certwright.server.domain_publication import policy_values
+    from certwright.server.domain_policy import policy_values
 
-    with opened(home) as session:
+    if write:
+        _write_policy(write, server or [], dry_run, yes, user, user_password_file, as_account, home)
+        return
+    with opened(home, as_account) as session:
         values = policy_values(session.installation, server or [])
     if registry_pol is not None:
         before = read_file(str(registry_pol), group_policy.MAX_FILE) if registry_pol.exists() else b""
@@ -300,7 +317,7 @@ def policy(
             print_line(f"{half}\\{value}")
     note(
         "In the editor of Group Policy: Public Key Policies, Certificate Services Client - Auto-Enrollment and -"
-        " Certificate Enrollment Policy, for computers and for users."
+        " Certificate Enrollment Policy, for computers and for users. Or let it be written: --write POLICY."
     )
 
 
@@ -347,6 +364,51 @@ def _publish(
         if changed:
             administer.set_configuration(changed)
     note(f"{ca_name} is {'published in' if there else 'no longer published in'} the domain.")
+
+
+def _write_policy(
+    name: str,
+    servers: Sequence[str],
+    dry_run: bool,
+    yes: bool,
+    user: str,
+    user_password_file: str,
+    as_account: str,
+    home: Path | None,
+) -> None:
+    from certwright.adcs.errors import NotSupported
+    from certwright.adcs.roles import CaAccess
+    from certwright.cli.output import note, print_line
+    from certwright.server.domain_policy import DomainPolicy, policy_values
+
+    with opened(home, as_account) as session:
+        installation = session.installation
+        policies = DomainPolicy(installation)
+        installation.demand(session.operator, CaAccess.ADMINISTRATOR)
+        actor = installation.directory_administration.require_template_administrator(session.operator)
+        if user:
+            write_as(installation, DomainUser(user, user_password_file))
+        values = policy_values(installation, servers)
+        try:
+            plan = policies.plan(name, values)
+        except NotSupported:
+            # what is to be done by hand: put both files where they belong, then change the policy's object
+            for line in policies.plan(name, values, reads_files=False).sentences():
+                print_line(line)
+            note("Make each Registry.pol from the one that is there: certwright domain policy --registry-pol FILE.")
+            raise
+        for line in plan.sentences():
+            print_line(line)
+        if not plan.sentences():
+            note(f"{plan.policy.display_name} says it all already.")
+            return
+        if dry_run:
+            note("Nothing is written: --dry-run.")
+            return
+        if sys.stdin.isatty() and not yes:
+            typer.confirm("Write this?", abort=True)
+        policies.write(plan, actor)
+    note(f"{plan.policy.display_name} is written. Members apply it within two hours, or at once by: gpupdate")
 
 
 def _note_plan(plan: Plan, account: str) -> None:

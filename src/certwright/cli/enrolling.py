@@ -1,11 +1,14 @@
-"""`certwright enroll`: this machine as a device - a key, and a certificate for it from a SCEP server."""
+"""`certwright enroll`: a key and a certificate for this host, by an enrollment policy or from a SCEP server."""
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
+
+from certwright.cli.enrolling_by_policy import PENDING, Asked, StateOption, enroll_by_policy
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric import rsa
@@ -17,39 +20,158 @@ POLL_EVERY: Final = 10.0
 MAX_FILE: Final = 64 * 1024
 
 
+class AuthChoice(StrEnum):
+    """How to log on at the policy server."""
+
+    KERBEROS = "kerberos"
+    PASSWORD = "password"  # noqa: S105 - a kind, not a password
+    CERTIFICATE = "certificate"
+
+
+class KeyChoice(StrEnum):
+    """Keys that are made here."""
+
+    RSA_2048 = "rsa-2048"
+    RSA_3072 = "rsa-3072"
+    RSA_4096 = "rsa-4096"
+    ECDSA_P256 = "ecdsa-p256"
+    ECDSA_P384 = "ecdsa-p384"
+
+
 def enroll(
-    scep: Annotated[str, typer.Option("--scep", metavar="URL", help="Address of the SCEP server.")],
-    fingerprint: Annotated[
-        str,
-        typer.Option(
-            "--fingerprint", metavar="HEX", help="SHA-256 or SHA-1 of the CA's certificate, as you were told."
-        ),
-    ],
     key_file: Annotated[
         Path, typer.Option("--key", metavar="FILE", help="The private key; made when it is not there.")
     ],
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Where the certificate is written (PEM).")],
+    policy: Annotated[
+        str, typer.Option("--policy", metavar="URL", help="Address of the enrollment policy web service (CEP).")
+    ] = "",
+    scep: Annotated[str, typer.Option("--scep", metavar="URL", help="Address of a SCEP server instead.")] = "",
+    template: Annotated[
+        str, typer.Option("--template", "-t", metavar="NAME", help="With --policy: the certificate template.")
+    ] = "",
+    auth: Annotated[AuthChoice, typer.Option("--auth", help="With --policy: how to log on.")] = AuthChoice.KERBEROS,
+    user: Annotated[
+        str,
+        typer.Option("--user", metavar="NAME", help="The account: CORP\\alice, or WEB01$@CORP.EXAMPLE of a keytab."),
+    ] = "",
+    password_file: Annotated[
+        str, typer.Option("--password-file", metavar="FILE", help="Its first line; - reads standard input.")
+    ] = "",
+    keytab: Annotated[
+        str,
+        typer.Option(
+            "--keytab", metavar="FILE", help="With kerberos: a keytab; without one, the tickets that are there."
+        ),
+    ] = "",
+    client_certificate: Annotated[
+        str, typer.Option("--client-certificate", metavar="FILE", help="With certificate: what to log on with (PEM).")
+    ] = "",
+    client_key: Annotated[str, typer.Option("--client-key", metavar="FILE", help="Its key.")] = "",
+    ca_file: Annotated[
+        str, typer.Option("--ca-file", metavar="FILE", help="Trust only the certificates of this PEM file.")
+    ] = "",
+    fingerprint: Annotated[
+        str,
+        typer.Option(
+            "--fingerprint",
+            metavar="HEX",
+            help="With --scep: SHA-256 or SHA-1 of the CA's certificate, as you were told. With --policy: SHA-256 of "
+            "the one certificate to trust.",
+        ),
+    ] = "",
+    ca: Annotated[
+        str, typer.Option("--ca-name", metavar="NAME", help="Which CA, where the policy server names several.")
+    ] = "",
     dns: Annotated[
         list[str] | None, typer.Option("--dns", metavar="NAME", help="A host name; the first is the subject too.")
+    ] = None,
+    name: Annotated[
+        list[str] | None,
+        typer.Option("--name", metavar="KIND:NAME", help="Another name: IP:, email:, UPN: or URI: before it."),
+    ] = None,
+    subject: Annotated[
+        str, typer.Option("--subject", metavar="DN", help="Another subject, as in CN=web01,O=Corp.")
+    ] = "",
+    key_type: Annotated[
+        KeyChoice | None, typer.Option("--key-type", help="Of a new key; by default the least the template takes.")
+    ] = None,
+    chain: Annotated[
+        Path | None,
+        typer.Option(
+            "--chain", metavar="FILE", help="Where the CAs' certificates are written; beside --out by default."
+        ),
     ] = None,
     challenge_file: Annotated[
         str,
         typer.Option(
-            "--challenge-file", metavar="FILE", help="Its first line is the challenge; - reads standard input."
+            "--challenge-file",
+            metavar="FILE",
+            help="With --scep: the challenge is its first line; - reads standard input.",
         ),
     ] = "",
     renew: Annotated[
-        bool, typer.Option("--renew", help="Renew the certificate in --out by itself; it keeps key and names.")
+        bool, typer.Option("--renew", help="With --scep: renew the certificate in --out by itself.")
     ] = False,
     wait: Annotated[
         int,
         typer.Option("--wait", min=0, metavar="SECONDS", help="How long to ask again while somebody must approve."),
     ] = 0,
+    state: StateOption = None,
 ) -> None:
-    """Enroll this machine with a SCEP server, or renew what it has. No home folder is needed.
+    """Enroll this host: by an enrollment policy (CEP and CES), or with a SCEP server. No home folder is needed.
 
     Exit status 3: the request waits for an approval; the same command again, later, collects the certificate.
     """
+    from certwright.adcs.errors import InvalidArgument
+
+    if bool(policy) == bool(scep):
+        raise InvalidArgument("name either the policy server (--policy) or the SCEP server (--scep)")
+    if scep:
+        if not fingerprint:
+            raise InvalidArgument("give the fingerprint of the CA's certificate with --fingerprint, as you were told")
+        _enroll_scep(scep, fingerprint, key_file, out, dns, challenge_file, renew=renew, wait=wait)
+        return
+    if not template:
+        raise InvalidArgument("name the certificate template with --template")
+    if renew:
+        raise InvalidArgument(f"renew it with: certwright renew {out}")
+    enroll_by_policy(
+        Asked(
+            policy=policy,
+            template=template,
+            auth=auth.value,
+            key_file=key_file,
+            out=out,
+            chain=chain,
+            names=(*(f"DNS:{each}" for each in dns or ()), *(name or ())),
+            subject=subject,
+            key_type=key_type.value if key_type is not None else "",
+            user=user,
+            password_file=password_file,
+            keytab=keytab,
+            client_certificate=client_certificate,
+            client_key=client_key,
+            ca_file=ca_file,
+            fingerprint=fingerprint,
+            ca=ca,
+            state=state,
+            wait=wait,
+        )
+    )
+
+
+def _enroll_scep(
+    url: str,
+    fingerprint: str,
+    key_file: Path,
+    out: Path,
+    dns: list[str] | None,
+    challenge_file: str,
+    *,
+    renew: bool,
+    wait: int,
+) -> None:
     import hashlib
     import time
 
@@ -61,7 +183,7 @@ def enroll(
     from certwright.pki.general_names import DnsName
     from certwright.pki.names import format_name
 
-    server = ScepServer(scep, fingerprint)
+    server = ScepServer(url, fingerprint)
     if renew:
         current = _certificate(out)
         names = [name.value for name in current.alternative_names if isinstance(name, DnsName)]
@@ -85,7 +207,7 @@ def enroll(
         issued = server.poll(credentials, transaction, public_key_info)
     if issued is None:
         note("the request waits for an approval; run the same command again later")
-        raise typer.Exit(3)
+        raise typer.Exit(PENDING)
     write_file(out, armor.armor(armor.CERTIFICATE, issued.der).encode(), force=renew)
     print_line(f"{format_name(issued.subject)}, until {issued.not_after:%Y-%m-%d}, is in {out}.")
 

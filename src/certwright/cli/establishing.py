@@ -193,7 +193,7 @@ def install(
     from certwright.pki.certificate import CertificateView
     from certwright.server import authorities
 
-    certificates = [each for name in (file, *(chain or ())) for each in _certificates(read_file(name, _MAX_FILE))]
+    certificates = [each for name in (file, *(chain or ())) for each in certificates_of(read_file(name, _MAX_FILE))]
     with opened(home, as_account) as session:
         _demand_administrator(session)
         database = authorities.waiting(session.installation, ca)
@@ -264,7 +264,7 @@ def period_of(text: str) -> Period:
     return period
 
 
-def _certificates(data: bytes) -> Sequence[bytes]:
+def certificates_of(data: bytes) -> Sequence[bytes]:
     """Every certificate in a file: PEM blocks one after the other, DER, or PKCS #7 in either."""
     import re
 

@@ -1,4 +1,4 @@
-"""`certwright explain`: what is in a request, certificate or CRL."""
+"""`certwright explain`: what is in a request, certificate, CRL or SCEP message."""
 
 from __future__ import annotations
 
@@ -11,15 +11,18 @@ from certwright.cli.session import JsonOption
 
 
 def explain(
-    file: Annotated[str, typer.Argument(help="A PKCS#10 request, certificate or CRL; - reads standard input.")],
+    file: Annotated[
+        str, typer.Argument(help="A PKCS#10 request, certificate, CRL or SCEP message; - reads standard input.")
+    ],
     as_json: JsonOption = False,
 ) -> None:
-    """Show what is in a request, certificate or CRL, with Microsoft's extensions and attributes by name."""
+    """Show what is in a request, certificate, CRL or SCEP message, Microsoft's extensions and attributes by name."""
     from certwright.cli.files import read_file
     from certwright.cli.output import print_json
-    from certwright.pki import explain as explainer
+    from certwright.pki.explain import MAX_INPUT
+    from certwright.wire.explain_scep import explain_any
 
-    tree = explainer.explain(read_file(file, explainer.MAX_INPUT))
+    tree = explain_any(read_file(file, MAX_INPUT))
     if as_json:
         print_json(tree.to_dict())
     else:

@@ -134,6 +134,8 @@ def plain(value: object) -> Any:
             return {str(key): plain(item) for key, item in value.items()}
         case frozenset() | set():
             return sorted(plain(item) for item in value)
+        case tuple() if hasattr(value, "_asdict"):  # a NamedTuple is a value with names, no list
+            return {name: plain(item) for name, item in value._asdict().items()}
         case Iterable():
             return [plain(item) for item in value]
         case _ if dataclasses.is_dataclass(value) and not isinstance(value, type):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from certwright.cli.session import AsOption, CaOption, HomeOption, JsonOption, opened
+
+if TYPE_CHECKING:
+    from certwright.online_responder.store import StoredList
 
 commands = typer.Typer(help="The Online Responder (OCSP): which CAs it answers for, and how.", no_args_is_help=True)
 
@@ -16,11 +19,12 @@ def show(ca: CaOption = "", as_json: JsonOption = False, home: HomeOption = None
     """Show a CA's revocation configuration, its settings and its signing certificate."""
     from certwright.cli.output import print_fields, print_json, print_line
     from certwright.online_responder.configuration import SETTINGS
+    from certwright.online_responder.sources import SOURCE_SETTINGS
     from certwright.server.responder_setup import ResponderSetup
 
     with opened(home) as session:
         standing = ResponderSetup(session.installation).standing(ca)
-    fields = {
+    fields: dict[str, object] = {
         "ca": standing.ca,
         "state": "enabled" if standing.enabled else "disabled",
         "url": standing.url,
@@ -29,16 +33,38 @@ def show(ca: CaOption = "", as_json: JsonOption = False, home: HomeOption = None
         "signing_certificate_until": standing.not_after,
         "renewed_after": standing.renew_after,
     }
-    settings = dict(standing.configuration.texts)
+    if standing.is_elsewhere:
+        fields |= {"certificate": standing.subject, "crls": [_list_fields(each) for each in standing.lists]}
+    settings = dict(standing.texts)
     if as_json:
         print_json(fields | {"settings": settings})
         return
-    print_fields([(name.replace("_", " "), value) for name, value in fields.items()])
+    shown = {name: value for name, value in fields.items() if name != "crls"}
+    for each in standing.lists:
+        shown |= {
+            f"{'delta' if each.is_delta else 'base'} CRL: {name}": text for name, text in _list_fields(each).items()
+        }
+    print_fields([(name.replace("_", " "), value) for name, value in shown.items()])
     print_line("")
     print_line("Settings (change them with: certwright responder set KEY=VALUE)")
     for key, value in settings.items():
         print_line(f"  {key} = {value}")
-        print_line(f"      {SETTINGS[key].meaning}")
+        print_line(f"      {(SETTINGS.get(key) or SOURCE_SETTINGS[key]).meaning}")
+
+
+def _list_fields(kept: StoredList) -> dict[str, object]:
+    facts = kept.facts
+    return {
+        "kind": "delta" if kept.is_delta else "base",
+        "number": None if facts is None else facts.number,
+        "entries": kept.entries,
+        "this_update": None if facts is None else facts.this_update,
+        "next_update": None if facts is None else facts.next_update,
+        "copied_from": kept.url,
+        "copied_when": kept.taken_when,
+        "tried_when": kept.tried_when,
+        "error": kept.error,
+    }
 
 
 @commands.command("enable")
@@ -59,6 +85,8 @@ def enable(
         setup.enable(ca, session.operator, announce=announce)
         standing = setup.standing(ca)
     print_line(f"The responder answers for {standing.ca} at {standing.url}.")
+    if standing.is_elsewhere:
+        print_line("That CA's certificates have to name this address (AIA), or their clients be told it.")
     if standing.announced:
         urls = " and ".join(standing.announced)
         print_line(f"Certificates issued from now on name {urls}; certificates issued before do not.")
@@ -94,10 +122,10 @@ def set_settings(
     changes = parse_settings(settings)
     with opened(home, as_account) as session:
         setup = ResponderSetup(session.installation)
-        setup.change(ca, changes, session.operator)
-        after = setup.standing(ca).configuration
+        setup.change(ca, changes, session.operator, at_host=True)
+        after = setup.standing(ca).texts
     for key in changes:
-        print_line(f"{key} = {after.texts[key]}")
+        print_line(f"{key} = {after[key]}")
 
 
 @commands.command("refresh")

@@ -30,6 +30,18 @@ class SchemeChoice(StrEnum):
     BASIC = "basic"
 
 
+class ViaChoice(StrEnum):
+    """By which role service; auto is CES where it is, else /certsrv."""
+
+    AUTO = "auto"
+    CES = "ces"
+    CERTSRV = "certsrv"
+
+
+_ViaOption = Annotated[
+    ViaChoice | None,
+    typer.Option("--via", help="By CES, by /certsrv, or (auto, the default) by CES where it is, else /certsrv."),
+]
 _PortOption = Annotated[int | None, typer.Option("--port", min=1, max=65535, help="Of HTTPS; 443 by default.")]
 _PriorityOption = Annotated[
     int | None, typer.Option("--priority", "-p", help="1 to 10; the lower goes first. 1 by default.")
@@ -68,6 +80,7 @@ def add(
     port: _PortOption = None,
     priority: _PriorityOption = None,
     auth: _AuthOption = None,
+    via: _ViaOption = None,
     ca_file: _CaFileOption = "",
     fingerprint: _FingerprintOption = "",
     local: Annotated[
@@ -84,7 +97,7 @@ def add(
     """Add a service. Then try it with `service test`, and read it with `service refresh`."""
     from certwright.cli.output import print_json, print_line
     from certwright.connectors.service import AuthScheme
-    from certwright.manager.values import ServiceFields, ServiceKind
+    from certwright.manager.values import ServiceFields, ServiceKind, Via
 
     trust, trust_data = _trust(ca_file, fingerprint)
     with managing(home, as_account) as session:
@@ -97,6 +110,7 @@ def add(
             priority=1 if priority is None else priority,
             auth_method=AuthScheme((auth or SchemeChoice.NTLM).value),
             kind=ServiceKind.LOCAL if local else ServiceKind.CERTSRV,
+            via=Via((via or ViaChoice.AUTO).value),
             trust=trust,
             trust_data=trust_data,
             ca=ca,
@@ -221,6 +235,7 @@ def edit(
     port: _PortOption = None,
     priority: _PriorityOption = None,
     auth: _AuthOption = None,
+    via: _ViaOption = None,
     ca_file: _CaFileOption = "",
     fingerprint: _FingerprintOption = "",
     system_trust: Annotated[
@@ -238,7 +253,7 @@ def edit(
     from certwright.adcs.errors import InvalidArgument
     from certwright.cli.output import print_json, print_line
     from certwright.connectors.service import AuthScheme
-    from certwright.manager.values import TrustKind
+    from certwright.manager.values import TrustKind, Via
 
     with managing(home, as_account) as session:
         found = _found(session.manager, service)
@@ -250,6 +265,7 @@ def edit(
             port=before.port if port is None else port,
             priority=before.priority if priority is None else priority,
             auth_method=before.auth_method if auth is None else AuthScheme(auth.value),
+            via=before.via if via is None else Via(via.value),
         )
         if device_user is not None:
             user = chosen(device_user, session.manager.device_users.list(), "device user", "name", "username")
@@ -292,7 +308,7 @@ def delete(
 def try_out(
     service: _ServiceArgument, as_account: AsOption = "", as_json: JsonOption = False, home: HomeOption = None
 ) -> None:
-    """Try every step on the way: DNS, TCP, TLS trust, logon, channel binding, pages, CA, templates.
+    """Try every step on the way: DNS, TCP, TLS trust, logon, channel binding, CEP, CES or pages, CA, templates.
 
     Exit status 1 when one fails; it says what would help.
     """
@@ -359,6 +375,7 @@ def _fields(service: Service) -> ServiceFields:
         priority=service.priority,
         auth_method=service.auth_method,
         kind=service.kind,
+        via=service.via,
         trust=service.trust,
         trust_data=service.trust_data,
         ca=service.ca,

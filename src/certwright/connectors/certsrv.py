@@ -32,7 +32,7 @@ from certwright.adcs.requester import Requester
 from certwright.adcs.template import CertificateTemplate
 from certwright.connectors.errors import AnswerLost, NotEnrollmentPages, WrongCertificate
 from certwright.connectors.http import SUBMIT_TIMEOUT, Session, misunderstood, readable
-from certwright.connectors.reading import CaReader
+from certwright.connectors.reading import CaReader, ServiceInformation, read_information
 from certwright.connectors.service import ServiceAddress, ServiceCredential
 from certwright.connectors.trust import Trust
 from certwright.directory.base import EnrollmentService
@@ -201,6 +201,10 @@ class CertsrvConnection:
         """
         with self._session() as session:
             return CaReader(session).property(prop, index)
+
+    def information(self) -> ServiceInformation:
+        """Name, chain and templates. Raises as `ca_property`."""
+        return read_information(self.service, self._credential, self._trust, timeout=self._timeout)
 
     # -- a lost answer
 

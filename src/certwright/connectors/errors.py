@@ -47,6 +47,10 @@ class NotEnrollmentPages(ServiceFault):
     """The server answers with something that is not Web Enrollment, or with a fault of its own."""
 
 
+class NotEnrollmentServices(ServiceFault):
+    """The server answers, but not with the enrollment web services."""
+
+
 class AnswerLost(CaUnreachable):
     """A request was sent and no usable answer came back: it may have been recorded, or even issued.
 

@@ -16,7 +16,7 @@ import ssl
 import time
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 from urllib.parse import SplitResult, urlsplit
 
 from certwright import __version__
@@ -30,7 +30,14 @@ _PORTS: Final = {"http": 80, "https": 443}
 
 
 class LocationError(Exception):
-    """A location gives nothing. The sentence is for people."""
+    """A location gives nothing. The sentence is for people.
+
+    `is_not_asked`: nobody was asked, so nothing is known of it.
+    """
+
+    def __init__(self, message: str, *, is_not_asked: bool = False) -> None:
+        super().__init__(message)
+        self.is_not_asked = is_not_asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +48,14 @@ class Question:
     limit: int  # octets of the answer
     body: bytes = b""
     content_type: str = ""
+    patience: float = 0.0  # seconds that the exchange may take; the usual where it is 0
+
+
+class Source(Protocol):
+    """Whoever reads locations."""
+
+    def fetch(self, question: Question) -> bytes:
+        """What stands there. Raises `LocationError`."""
 
 
 class Fetcher:
@@ -66,12 +81,13 @@ class Fetcher:
         host = (parts.hostname or "").rstrip(".")
         port = parts.port or _PORTS[parts.scheme]
         address = self._address(host, port)
-        deadline = time.monotonic() + PATIENCE
+        patience = question.patience or PATIENCE
+        deadline = time.monotonic() + patience
         try:
             with _connected(parts.scheme, host, address, port, deadline) as channel:
                 return _exchange(channel, question, parts, deadline)
         except (OSError, http.client.HTTPException) as error:
-            raise LocationError(f"{host} gives no answer: {_why(error)}") from error
+            raise LocationError(f"{host} gives no answer: {_why(error, patience)}") from error
 
     def _address(self, host: str, port: int) -> str:
         try:
@@ -94,9 +110,11 @@ def _checked(url: str) -> SplitResult:
     except ValueError as error:
         raise LocationError(f"this is no URL: {error}") from error
     if parts.scheme == "ldap" or parts.scheme == "ldaps":
-        raise LocationError("LDAP locations are read by members of the domain; nothing is asked from here")
+        raise LocationError(
+            "LDAP locations are read by members of the domain; nothing is asked from here", is_not_asked=True
+        )
     if parts.scheme not in _PORTS or not parts.hostname or port == 0:
-        raise LocationError("only http:// and https:// are asked from here")
+        raise LocationError("only http:// and https:// are asked from here", is_not_asked=True)
     if parts.username is not None or parts.password is not None:
         raise LocationError("a URL with a user name in it is not asked")
     if not url.isascii() or not url.isprintable() or " " in url:
@@ -164,7 +182,7 @@ def _exchange(channel: socket.socket, question: Question, parts: SplitResult, de
     return body
 
 
-def _why(error: BaseException) -> str:
+def _why(error: BaseException, patience: float) -> str:
     match error:
         case ssl.SSLCertVerificationError():
             return f"its certificate is not trusted ({error.verify_message})"
@@ -173,7 +191,7 @@ def _why(error: BaseException) -> str:
         case ConnectionRefusedError():
             return "it refuses connections to the port"
         case TimeoutError():
-            return f"nothing came within {PATIENCE:.0f} s"
+            return f"nothing came within {patience:.0f} s"
         case http.client.HTTPException():
             return "what it says is not HTTP"
         case _:

@@ -81,15 +81,20 @@ class NtlmInitiator:
 
 
 class KerberosInitiator:
-    """A ticket for HTTP/host by password or keytab, in SPNEGO with Kerberos as its only mechanism. RFC 4178."""
+    """A ticket for HTTP/host, in SPNEGO with Kerberos as its only mechanism. RFC 4178.
+
+    By password or keytab; without a credential by the ticket cache, or the client keytab, of this process.
+    """
 
     scheme = "Negotiate"
 
     def __init__(
-        self, hostname: str, credential: ServiceCredential, bindings: GssChannelBindings, folder: Path
+        self, hostname: str, credential: ServiceCredential | None, bindings: GssChannelBindings, folder: Path
     ) -> None:
-        account: Any
-        if isinstance(credential.secret, bytes):
+        account: Any = None
+        if credential is None:
+            pass
+        elif isinstance(credential.secret, bytes):
             keytab = folder / "keytab"
             keytab.touch(mode=0o600)
             keytab.write_bytes(credential.secret)

@@ -7,6 +7,7 @@ environment names are ignored. What a server sends is bounded in length and time
 
 from __future__ import annotations
 
+import ssl
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -42,7 +43,7 @@ USER_AGENT: Final = f"Mozilla/5.0 (compatible; Certwright/{__version__})"
 """Servers choose content types by it: to what is not called Mozilla, some hand certificates out as something else."""
 
 _FORM: Final = "application/x-www-form-urlencoded"
-_NOT_SENT: Final = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
+NOT_SENT: Final = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
 _REDIRECTS: Final = range(300, 400)
 _SERVER_FAULTS: Final = range(500, 600)
 
@@ -87,22 +88,7 @@ class Session:
 
     def __enter__(self) -> Self:
         context = verifying_context(self._trust, self.address, self._connect_timeout)
-        limits = httpx2.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=120.0)
-        transport = httpx2.HTTPTransport(
-            verify=context, trust_env=False, http1=True, http2=False, limits=limits, retries=0
-        )
-        self._client = httpx2.Client(
-            transport=_BoundedTransport(transport),
-            auth=self.logon,
-            headers={
-                "User-Agent": USER_AGENT,
-                "Accept": "*/*",
-                "Accept-Language": "en-US,en;q=0.8",
-                "Accept-Encoding": "identity",
-            },
-            follow_redirects=False,
-            trust_env=False,
-        )
+        self._client = one_connection(context, self.logon)
         return self
 
     def __exit__(
@@ -124,7 +110,7 @@ class Session:
             response = self._send("GET", target, self._read_timeout)
         except httpx2.HTTPError as error:
             raise explain(error, self.address, self._connect_timeout) from error
-        except _Unreadable as error:
+        except Unreadable as error:
             raise NotEnrollmentPages(f"{self.address} answered {page or 'its first page'} {error}") from error
         return self._page(page, response)
 
@@ -138,12 +124,12 @@ class Session:
         """
         try:
             response = self._send("POST", page, self._submit_timeout, form)
-        except _NOT_SENT as error:
+        except NOT_SENT as error:
             raise explain(error, self.address, self._connect_timeout) from error
         except httpx2.HTTPError as error:
             reason = explain(error, self.address, self._connect_timeout)
             raise AnswerLost(f"the request was sent and its answer was lost: {reason.what}") from error
-        except _Unreadable as error:
+        except Unreadable as error:
             raise AnswerLost(f"the request was sent; {self.address} answered {error}") from error
         except ConnectionFailed as error:  # of the logon: what it was refused for may have been done
             raise AnswerLost(f"the request was sent and its answer is not believed: {error.what}") from error
@@ -197,15 +183,36 @@ class Session:
 # -- bounds ----------------------------------------------------------------------------------------------------------
 
 
-class _Unreadable(Exception):
+def one_connection(context: ssl.SSLContext, logon: httpx2.Auth | None, limit: int = MAX_ANSWER) -> httpx2.Client:
+    """A client with one connection, whose answers have at most `limit` bytes."""
+    limits = httpx2.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=120.0)
+    transport = httpx2.HTTPTransport(
+        verify=context, trust_env=False, http1=True, http2=False, limits=limits, retries=0
+    )
+    return httpx2.Client(
+        transport=_BoundedTransport(transport, limit),
+        auth=logon,
+        headers={
+            "User-Agent": USER_AGENT,
+            "Accept": "*/*",
+            "Accept-Language": "en-US,en;q=0.8",
+            "Accept-Encoding": "identity",
+        },
+        follow_redirects=False,
+        trust_env=False,
+    )
+
+
+class Unreadable(Exception):
     """An answer that is not read to its end; the text goes on from `answered`."""
 
 
 class _BoundedTransport(httpx2.BaseTransport):
-    """Cuts every answer off at `MAX_ANSWER` bytes and at a time, those to a handshake's legs included."""
+    """Cuts every answer off at so many bytes and at a time, those to a handshake's legs included."""
 
-    def __init__(self, inner: httpx2.BaseTransport) -> None:
+    def __init__(self, inner: httpx2.BaseTransport, limit: int) -> None:
         self._inner = inner
+        self._limit = limit
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
         response = self._inner.handle_request(request)
@@ -213,16 +220,16 @@ class _BoundedTransport(httpx2.BaseTransport):
         length = response.headers.get("content-length", "0").strip()
         if encoding not in ("", "identity") or not length.isascii() or not length.isdigit():
             response.close()
-            raise _Unreadable("in a content encoding that was not asked for, or of a length that is no number")
-        if int(length[:12]) > MAX_ANSWER:
+            raise Unreadable("in a content encoding that was not asked for, or of a length that is no number")
+        if int(length[:12]) > self._limit:
             response.close()
-            raise _Unreadable(f"with more than {MAX_ANSWER} bytes")
+            raise Unreadable(f"with more than {self._limit} bytes")
         patience = request.extensions.get("timeout", {}).get("read") or READ_TIMEOUT
         assert isinstance(response.stream, httpx2.SyncByteStream)
         return httpx2.Response(
             status_code=response.status_code,
             headers=response.headers,
-            stream=_BoundedStream(response.stream, time.monotonic() + patience),
+            stream=_BoundedStream(response.stream, self._limit, time.monotonic() + patience),
             extensions={**response.extensions, NOTED: note_connection(response)},
         )
 
@@ -231,18 +238,19 @@ class _BoundedTransport(httpx2.BaseTransport):
 
 
 class _BoundedStream(httpx2.SyncByteStream):
-    def __init__(self, inner: httpx2.SyncByteStream, deadline: float) -> None:
+    def __init__(self, inner: httpx2.SyncByteStream, limit: int, deadline: float) -> None:
         self._inner = inner
+        self._limit = limit
         self._deadline = deadline
 
     def __iter__(self) -> Iterator[bytes]:
         length = 0
         for part in self._inner:
             length += len(part)
-            if length > MAX_ANSWER:
-                raise _Unreadable(f"with more than {MAX_ANSWER} bytes")
+            if length > self._limit:
+                raise Unreadable(f"with more than {self._limit} bytes")
             if time.monotonic() > self._deadline:
-                raise _Unreadable("too slowly to wait for its end")
+                raise Unreadable("too slowly to wait for its end")
             yield part
 
     def close(self) -> None:

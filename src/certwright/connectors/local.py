@@ -176,6 +176,9 @@ class LocalCertAdmin:
     ) -> Iterator[Row]:
         return self._administration.view(self._officer, table, where, columns, sort, limit)
 
+    def count(self, table: Table, by: str, where: Sequence[Restriction] = ()) -> Mapping[object, int]:
+        return self._administration.count(self._officer, table, by, where)
+
     def request_row(self, request_id: int) -> Row:
         return self._administration.request_row(self._officer, request_id)
 
@@ -211,6 +214,10 @@ class LocalConnector:
         self._lookups = (
             None if inline_directory else ThreadPoolExecutor(LOOK_UPS, thread_name_prefix="directory look-ups")
         )
+
+    def offer(self, cas: Sequence[LocalCa]) -> None:
+        """These from now on: those that were there, and others whose issuers run if ours do."""
+        self._cas = {ca.config: ca for ca in cas}
 
     def configs(self) -> Sequence[str]:
         return list(self._cas)

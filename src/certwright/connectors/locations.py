@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.hashes import SHA1
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import ocsp
 
-from certwright.connectors.fetching import Fetcher, LocationError, Question
+from certwright.connectors.fetching import LocationError, Question, Source
 from certwright.pki import armor, cms, der, oids
 from certwright.pki.certificate import CertificateView
 from certwright.pki.crl import CrlEntry, CrlView
@@ -65,6 +65,8 @@ class CrlFound:
     next_update: datetime | None
     entry: CrlEntry | None
     signed: bool | None  # by the issuer; None: the issuer is not known here
+    next_publish: datetime | None = None  # when its CA makes the next one, if it says so
+    distribution_points: tuple[str, ...] = ()  # the only locations it is for; none: for all
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,7 @@ class IssuerFound:
     subject: str
     not_after: datetime
     signed: bool
+    sha256: str = ""
 
 
 class OcspStatus(StrEnum):
@@ -123,11 +126,15 @@ def _named(view: CertificateView) -> Iterator[Location]:
 
 
 class Locations:
-    """Asks the locations that certificates name. Every call blocks for some seconds at most."""
+    """Asks the locations that certificates name. Every call blocks for some seconds at most.
 
-    def __init__(self, fetcher: Fetcher) -> None:
+    Args:
+        at_once: exchanges under way; whoever asks for more is refused.
+    """
+
+    def __init__(self, fetcher: Source, at_once: int = _AT_ONCE) -> None:
         self._fetcher = fetcher
-        self._gate = threading.BoundedSemaphore(_AT_ONCE)
+        self._gate = threading.BoundedSemaphore(at_once)
 
     def ask(self, location: Location, view: CertificateView, issuer: CertificateView | None) -> Found:
         """What stands there now.
@@ -169,6 +176,8 @@ class Locations:
                 found.next_update,
                 found.find(view.serial) if found.issuer == view.issuer else None,
                 None if issuer is None else _holds(lambda: found.verify_signed_by(issuer)),
+                found.next_publish,
+                found.distribution_points,
             )
         except EncodingError as error:
             raise LocationError(f"what stands there is no CRL: {error}") from error
@@ -183,8 +192,9 @@ class Locations:
             raise LocationError("what stands there holds no certificate")
         for candidate in candidates:
             if candidate.subject == view.issuer and _holds(lambda: view.verify_signed_by(candidate)):  # noqa: B023 - called at once
-                return IssuerFound(url, candidate.subject_name, candidate.not_after, True)
-        return IssuerFound(url, candidates[0].subject_name, candidates[0].not_after, False)
+                return IssuerFound(url, candidate.subject_name, candidate.not_after, True, candidate.sha256)
+        first = candidates[0]
+        return IssuerFound(url, first.subject_name, first.not_after, False, first.sha256)
 
     def _ocsp(self, url: str, view: CertificateView, issuer: CertificateView | None) -> OcspFound:
         if issuer is None:

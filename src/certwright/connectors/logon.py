@@ -158,14 +158,15 @@ class ConnectionLogon(httpx2.Auth):
 
     Args:
         address: of the server; its host name is the target the logon is made out to.
-        credential: the account.
+        credential: the account; None for whose tickets this process has (Kerberos only).
     """
 
     requires_response_body = True
 
-    def __init__(self, address: ServiceAddress, credential: ServiceCredential) -> None:
+    def __init__(self, address: ServiceAddress, credential: ServiceCredential | None) -> None:
         self._address = address
         self._credential = credential
+        self._account = credential.username if credential is not None else "the owner of the tickets here"
         self.offered: tuple[str, ...] = ()
         self.binding_certificate = b""
         self._server_domain = ""
@@ -220,7 +221,7 @@ class ConnectionLogon(httpx2.Auth):
 
     def _basic(self, request: httpx2.Request) -> Generator[httpx2.Request, httpx2.Response, None]:
         self._require(("basic",))
-        if self._credential.kind is not CredentialKind.PASSWORD:
+        if self._credential is None or self._credential.kind is not CredentialKind.PASSWORD:
             raise ConfigurationError("Basic needs a password; this device user has a keytab")
         pair = f"{self._credential.logon_name}:{self._credential.secret!s}".encode()
         request.headers["Authorization"] = f"Basic {base64.b64encode(pair).decode('ascii')}"
@@ -233,7 +234,7 @@ class ConnectionLogon(httpx2.Auth):
         bindings = self._bindings(certificate)
         if self._address.scheme is AuthScheme.NTLM:
             scheme = self._require(("ntlm", "negotiate"))
-            if self._credential.kind is not CredentialKind.PASSWORD:
+            if self._credential is None or self._credential.kind is not CredentialKind.PASSWORD:
                 raise ConfigurationError("NTLM needs a password; choose Kerberos for a device user with a keytab")
             yield NtlmInitiator(scheme, self._address.hostname, self._credential, bindings)
             return
@@ -280,6 +281,10 @@ class ConnectionLogon(httpx2.Auth):
             kind, code = type(error).__name__, _code_of(error)
             unknown = f"the {self._label} logon could not be made on this side ({kind}, code {code})"
             fix = "check the account's name and realm, and the Kerberos configuration of this machine"
+            if self._credential is None:
+                fix = (
+                    "get a ticket with kinit, or name a keytab; then check the Kerberos configuration of this machine"
+                )
             raise self._refusal(_kerberos_cause(error), unknown, fix) from error
 
     def _finish(self, initiator: Initiator, received: bytes) -> None:
@@ -319,7 +324,7 @@ class ConnectionLogon(httpx2.Auth):
 
     def _refusal(self, cause: LogonCause, unknown: str, unknown_fix: str) -> LogonRefused:
         known, fix = _ADVICE.get(cause, (unknown, unknown_fix))
-        host, account = self._address.hostname, self._credential.username
+        host, account = self._address.hostname, self._account
         return LogonRefused(
             f"{self._address} refused the logon of {account}: {known.replace('{host}', host)}",
             fix.replace("{host}", host),

@@ -54,7 +54,9 @@ _TOO_WEAK: Final = frozenset({66, 67, 68})
 
 @dataclass(frozen=True, slots=True)
 class SystemTrust:
-    """The certificate authorities that the operating system trusts."""
+    """The certificate authorities that the operating system trusts; `also` those of this PEM text."""
+
+    also: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +150,7 @@ def verifying_context(trust: Trust, address: ServiceAddress, timeout: float) -> 
     """
     match trust:
         case SystemTrust():
-            return _system_context()
+            return _system_context(_PEM.findall(trust.also[:MAX_PINNED]))
         case PinnedFile():
             return _pinned_context(trust.certificates())
         case Fingerprint():
@@ -185,9 +187,9 @@ def _pinned_context(certificates: Iterable[str]) -> ssl.SSLContext:
     return context
 
 
-def _system_context() -> ssl.SSLContext:
+def _system_context(also: list[str]) -> ssl.SSLContext:
     """The compiled-in places, not those that variables of the environment name."""
-    context = _client_context()
+    context = _pinned_context(also) if also else _client_context()
     if sys.platform == "win32":
         context.load_default_certs(ssl.Purpose.SERVER_AUTH)
         return context
@@ -195,6 +197,8 @@ def _system_context() -> ssl.SSLContext:
     file = next((each for each in (paths.openssl_cafile, *_BUNDLES) if Path(each).is_file()), None)
     folder = paths.openssl_capath if Path(paths.openssl_capath).is_dir() else None
     if file is None and folder is None:
+        if also:
+            return context
         raise ConfigurationError("this system has no store of trusted CAs; pin the CA's certificate for the service")
     context.load_verify_locations(cafile=file, capath=folder)
     return context

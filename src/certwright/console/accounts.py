@@ -40,7 +40,8 @@ SCOPES: Final = {
     "inventory": lazy("import, tag, renew and delete certificates"),
     "ca": lazy("act on a CA: issue, deny, revoke, publish"),
     "settings": lazy("change services, rules, templates and settings"),
-    "keys": lazy("export private keys, where the account may"),
+    "access": lazy("administer accounts, passwords, roles and tokens"),
+    "keys": lazy("export private keys, where the account may; make and renew CAs"),
     "override": lazy("change templates in spite of risks"),
 }
 """What an API token may be good for. Never more than its account may."""

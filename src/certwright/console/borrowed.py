@@ -1,4 +1,4 @@
-"""What the console translates though other rooms say it: audit events, fields of a preview, reasons of the audit.
+"""What the console translates though other rooms say it: audit events, fields of a preview, the audit, refusals.
 
 `scripts/messages` collects these sentences for the catalogue, beside the meanings of a CA's settings and what its
 rules say of a request that passed; the rooms that say them know nothing of languages.
@@ -6,15 +6,23 @@ rules say of a request that passed; the rooms that say them know nothing of lang
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
+from django.utils.translation import get_language
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy as lazy
 
 from certwright.adcs.events import AuditEvent
+from certwright.console.borrowed_sentences import DISPOSITIONS, POLICY_AND_AUDIT, REFUSALS
 from certwright.directory.security_audit.catalogue import ESCALATIONS
+from certwright.ndes.settings import MEANINGS
 
+_MAX_NESTED: Final = 3
+_GAP: Final = re.compile(r"%\(([a-h])\)s")
 _NAMES: Final = {"adcs ": "AD CS ", "api ": "API ", "ca ": "CA ", "crl ": "CRL ", "ndes ": "NDES "}
 
 _FIELDS: Final[Mapping[str, Any]] = {
@@ -52,8 +60,68 @@ def standing_reason(number: str, reason: str) -> str:
     return reason
 
 
+def said(text: str) -> str:
+    """A sentence of a CA or of the security audit in the language of whoever looks; others stay as they are."""
+    return _said(text, 0)
+
+
+def _said(text: str, depth: int) -> str:
+    if (get_language() or "en").startswith("en") or " " not in text or depth > _MAX_NESTED:
+        return text
+    for sentence in _templates():
+        filled = sentence.filled_in(text)
+        if filled is not None:
+            inside = {name: _said(value, depth + 1) for name, value in filled.items()}
+            return _(sentence.text) % inside if inside else _(sentence.text)
+    return _(text)  # what rules say of a request that passed
+
+
+@dataclass(frozen=True, slots=True)
+class _Template:
+    """A sentence with gaps: the words between them, and what the gaps are called."""
+
+    text: str
+    words: tuple[str, ...]
+    names: tuple[str, ...]
+
+    def filled_in(self, text: str) -> dict[str, str] | None:
+        """What fills the gaps of a text; None where it is another sentence.
+
+        In one pass: what is filled in may be anybody's words, and a regular expression could be made to search long.
+        """
+        first, *between = self.words
+        if not text.startswith(first):
+            return None
+        if not between:
+            return {} if text == first else None
+        *middle, last = between
+        end = len(text) - len(last)
+        if end < len(first) or not text.endswith(last):
+            return None
+        found, at = [], len(first)
+        for words in middle:
+            here = text.find(words, at, end)
+            if here < 0:
+                return None
+            found.append(text[at:here])
+            at = here + len(words)
+        return dict(zip(self.names, (*found, text[at:end]), strict=True))
+
+
+@lru_cache(maxsize=1)
+def _templates() -> Sequence[_Template]:
+    """Those with the most words of their own first: the others may be part of them."""
+    made = [
+        _Template(each, tuple(_GAP.split(each)[::2]), tuple(_GAP.findall(each)))
+        for each in (*POLICY_AND_AUDIT, *REFUSALS, *DISPOSITIONS)
+    ]
+    return sorted(made, key=lambda each: sum(map(len, each.words)), reverse=True)
+
+
 def sentences() -> Iterator[str]:
     """Everything above, as it is marked for the catalogue."""
+    yield from (*POLICY_AND_AUDIT, *REFUSALS, *DISPOSITIONS)
     yield from (event_name(event.name) for event in AuditEvent if not event.name.startswith("CONSOLE_"))
+    yield from MEANINGS.values()
     for escalation in ESCALATIONS.values():
         yield from filter(None, (escalation.here, escalation.look))

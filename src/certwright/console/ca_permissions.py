@@ -42,7 +42,7 @@ class RoleRow:
     sid: Sid
     name: str
     roles: Sequence[tuple[int, Any, bool]]  # mask, label, held
-    members: int  # enabled accounts it reaches
+    members: int | None  # enabled accounts it reaches; None: many
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ def drawn_roles(
     stored: SecurityDescriptor,
     wanted: SecurityDescriptor,
     directory: Directory,
-    members: Callable[[Sequence[Sid]], Mapping[Sid, int]],
+    members: Callable[[Sequence[Sid]], Mapping[Sid, int | None]],
 ) -> Security:
     """The wanted descriptor as a table, by name."""
     entries = wanted.dacl.entries if wanted.dacl is not None else ()

@@ -282,22 +282,22 @@ def location_answer(request: PageRequest, der: bytes, chain: Sequence[bytes], nu
     if number >= len(places):
         raise Http404
     place = _numbered(view)[number]
-    place["answer"] = _ask(places[number], view, _issuer(view, chain))
+    place["answer"] = asked_now(places[number], view, issuer_in(view, chain))
     return _answered(request, "console/certificate/location.html", {"place": place, "base": base})
 
 
 def revocation_answer(request: PageRequest, der: bytes, chain: Sequence[bytes], base: str) -> HttpResponse:
     """CRL and OCSP asked now, both answers side by side."""
     view = CertificateView.parse(der)
-    issuer = _issuer(view, chain)
+    issuer = issuer_in(view, chain)
     asked = [
         {
             "word": _KINDS[kind],
             "url": place.url if place else "",
-            "answer": _ask(place, view, issuer) if place else None,
+            "answer": asked_now(place, view, issuer) if place else None,
         }
         for kind in (LocationKind.CRL, LocationKind.OCSP)
-        for place in [_first(view, kind)]
+        for place in [first_location(view, kind)]
     ]
     context = {"asked": asked, "base": base, "when": rooms().clock()}
     return _answered(request, "console/certificate/asked.html", context)
@@ -309,20 +309,20 @@ def _answered(request: PageRequest, part: str, context: dict[str, Any]) -> HttpR
     return answers.answer(request, "console/certificate/answered.html", page, rows=part)
 
 
-def _first(view: CertificateView, kind: LocationKind) -> Location | None:
+def first_location(view: CertificateView, kind: LocationKind) -> Location | None:
     """The first location of a kind that can be asked from here, else the first."""
     places = [each for each in locations_of(view) if each.kind is kind]
     askable = [each for each in places if each.url.lower().startswith("http")]
     return next(iter((*askable, *places)), None)
 
 
-def _issuer(view: CertificateView, chain: Sequence[bytes]) -> CertificateView | None:
+def issuer_in(view: CertificateView, chain: Sequence[bytes]) -> CertificateView | None:
     if chain:
         return CertificateView.parse(chain[0])
     return view if view.is_self_issued else None
 
 
-def _ask(place: Location, view: CertificateView, issuer: CertificateView | None) -> Answer:
+def asked_now(place: Location, view: CertificateView, issuer: CertificateView | None) -> Answer:
     try:
         found: Found = rooms().locations.ask(place, view, issuer)
     except LocationError as error:

@@ -19,7 +19,7 @@ from certwright.adcs.interfaces import Check, Forecast, PreviewField
 from certwright.adcs.request import Disposition
 from certwright.adcs.template import CertificateTemplate
 from certwright.connectors.reading import OfferedTemplate
-from certwright.console import clock
+from certwright.console import borrowed, clock
 from certwright.console.rooms import rooms
 from certwright.console.states import STATES, State
 from certwright.manager.keys import subject_and_names, trial_request
@@ -153,7 +153,8 @@ def _findings(question: Question, service: Service, forecast: Forecast) -> list[
     """What is in the way first, then what passed; the rest of the passed checks in one line."""
     found = [_failed(question, check, forecast) for check in forecast.checks if not check.passed]
     if not found and forecast.disposition in (Disposition.DENIED, Disposition.ERROR):
-        found = [Finding("stop", forecast.message, code=f"{forecast.status.hex} {forecast.status.name}")]
+        code = f"{forecast.status.hex} {forecast.status.name}"
+        found = [Finding("stop", borrowed.said(forecast.message), code=code)]
     passed = [check for check in forecast.checks if check.passed]
     found += _changes(forecast)
     shown = [Finding("pass", CHECK_WORDS[check.rule]) for check in passed if check.rule in CHECK_WORDS]
@@ -171,7 +172,7 @@ def _failed(question: Question, check: Check, forecast: Forecast) -> Finding:
     waits = check.rule in _WAITING and forecast.disposition is Disposition.UNDER_SUBMISSION
     more = _("A certificate manager must issue it.") if waits else ""
     code = "" if waits else f"{forecast.status.hex} {forecast.status.name}"
-    finding = Finding("warn" if waits else "stop", check.message, more, code)
+    finding = Finding("warn" if waits else "stop", borrowed.said(check.message), more, code)
     return _with_fix(question, check, finding)
 
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final, Protocol
+from typing import IO, Any, Final, Protocol
 
 from django.utils.translation import gettext_lazy as lazy
 
+from certwright.adcs.ca_life import CaLife
 from certwright.adcs.events import CaEvent
 from certwright.adcs.requester import Requester, Sid
 from certwright.adcs.roles import CaAccess
@@ -19,11 +20,14 @@ from certwright.adcs.template import NameRules
 from certwright.audit.trail import AuditTrail
 from certwright.connectors.locations import Locations
 from certwright.connectors.registry import Registry
+from certwright.console.domain_desk import DomainDesk
 from certwright.database import Database
 from certwright.directory.administration import DirectoryAdministration
 from certwright.directory.base import LogonDirectory, Principal
 from certwright.directory.security_audit.audit import SecurityReport
 from certwright.keystores.sealing import Sealer
+from certwright.location_watch.watch import LocationWatch
+from certwright.ndes.administration import NdesAdministration
 from certwright.online_responder.service import ResponderAdministration
 
 # What `CaHealth` is about, in words that are translated when they are shown.
@@ -33,6 +37,7 @@ OFFLINE: Final = lazy("offline")
 ON_THIS_HOST: Final = lazy("on this host")
 BASE_CRL: Final = lazy("Base CRL %(number)s")
 DELTA_CRL: Final = lazy("Delta CRL %(number)s")
+PARTITION_CRL: Final = lazy("Base CRL %(number)s of partition %(partition)s")
 NO_CRL: Final = lazy("none published")
 
 
@@ -128,12 +133,17 @@ class Rooms:
     ca_health: Callable[[str], Sequence[CaHealth]]  # by configuration string
     listeners: Callable[[], Mapping[str, bool]]
     try_name: NameTrial
+    ca_life: CaLife
+    backup: Callable[[str, Requester], IO[bytes]]  # of everything, encrypted under a password
     locations: Locations
+    watch: LocationWatch
     responder: ResponderAdministration
+    ndes: NdesAdministration
     security: Callable[[float], SecurityReport]  # what would let somebody escalate; at most so many seconds old
     openid: OpenIdProvider | None = None
     manager: Any = None
     notifications: Any = None
+    domain: DomainDesk | None = None  # the Active Directory it belongs to; None: the embedded directory alone
     certificate_url: str = ""  # of the listener for client certificates; empty where there is none
 
     def record(self, event: CaEvent) -> None:

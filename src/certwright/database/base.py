@@ -101,8 +101,12 @@ class Connection(ABC):
     # -- transactions: for `Database` --------------------------------------------------------------------------
 
     @abstractmethod
-    def begin(self, deadline: float) -> None:
-        """Start a transaction. Raises `DatabaseBusy` when the lock cannot be had before `deadline`."""
+    def begin(self, deadline: float, *, flushed: bool = True) -> None:
+        """Start a transaction. Raises `DatabaseBusy` when the lock cannot be had before `deadline`.
+
+        Args:
+            flushed: as of `Database.transaction`.
+        """
 
     @abstractmethod
     def commit(self) -> None:

@@ -52,13 +52,15 @@ class Database:
         yield self._connection()
 
     @contextmanager
-    def transaction(self, *, deadline: float | None = None) -> Iterator[Connection]:
+    def transaction(self, *, deadline: float | None = None, flushed: bool = True) -> Iterator[Connection]:
         """A transaction: committed at the end, rolled back when an exception passes through.
 
         SQLite takes the write lock at once; on PostgreSQL the caller locks its rows (`SELECT ... FOR UPDATE`).
 
         Args:
             deadline: `time.monotonic()` value until which locks are waited for; default in 30 seconds.
+            flushed: on disk when this ends. Without, a power failure may undo it until the next transaction that is:
+                logs are written in order, so whatever comes after it is never there without it.
 
         Raises:
             DatabaseBusy: a lock could not be had in time.
@@ -68,7 +70,7 @@ class Database:
         connection = self._connection()
         if connection.in_transaction:
             raise DatabaseError("this thread has a transaction open already; finish it before starting another")
-        connection.begin(time.monotonic() + DEFAULT_PATIENCE if deadline is None else deadline)
+        connection.begin(time.monotonic() + DEFAULT_PATIENCE if deadline is None else deadline, flushed=flushed)
         try:
             yield connection
         except BaseException:

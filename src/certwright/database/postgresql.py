@@ -121,9 +121,11 @@ class PostgresqlConnection(Connection):
             if raw is not self._raw:
                 raw.close()
 
-    def begin(self, deadline: float) -> None:
+    def begin(self, deadline: float, *, flushed: bool = True) -> None:
         milliseconds = max(1, int((deadline - time.monotonic()) * 1000))
         start = f"BEGIN; SET LOCAL lock_timeout = {milliseconds}"
+        if not flushed:
+            start += "; SET LOCAL synchronous_commit = off"
         self._revive()
         try:
             try:

@@ -31,10 +31,12 @@ from certwright.database.base import (
 
 _BUSY_TIMEOUT: Final = "PRAGMA busy_timeout=5000"
 _NO_BUSY_TIMEOUT: Final = "PRAGMA busy_timeout=0"
+_FLUSHED: Final = "PRAGMA synchronous=FULL"
+_NOT_FLUSHED: Final = "PRAGMA synchronous=NORMAL"  # in WAL mode: the log is written, and synced with the next commit
 _PRAGMAS: Final = (
     _BUSY_TIMEOUT,
     "PRAGMA journal_mode=WAL",
-    "PRAGMA synchronous=FULL",
+    _FLUSHED,
     "PRAGMA foreign_keys=ON",
     "PRAGMA wal_autocheckpoint=4000",  # pages: 16 MiB of log before it is folded into the file
     "PRAGMA cache_size=-65536",  # KiB, per connection at most
@@ -46,7 +48,7 @@ _LARGE_LOG: Final = 64 << 20
 
 
 class SqliteConnection(Connection):
-    __slots__ = ("_driver", "_raw")
+    __slots__ = ("_driver", "_flushes", "_raw")
 
     dialect: ClassVar[Dialect] = "sqlite"
 
@@ -54,6 +56,7 @@ class SqliteConnection(Connection):
         super().__init__()
         self._driver = driver
         self._raw = raw
+        self._flushes = True
 
     def execute(self, sql: str, params: Params = ()) -> Result:
         try:
@@ -87,9 +90,13 @@ class SqliteConnection(Connection):
             if raw is not self._raw:
                 raw.close()
 
-    def begin(self, deadline: float) -> None:
+    def begin(self, deadline: float, *, flushed: bool = True) -> None:
         nap = _FIRST_NAP
         try:
+            self._flush_again()
+            if not flushed:
+                self._raw.execute(_NOT_FLUSHED)
+                self._flushes = False
             self._raw.execute(_NO_BUSY_TIMEOUT)
             while True:
                 try:
@@ -100,6 +107,7 @@ class SqliteConnection(Connection):
                         raise
                     left = deadline - time.monotonic()
                     if left <= 0:
+                        self._flush_again()
                         raise DatabaseBusy(
                             f"another process kept {self._driver.path} locked for too long; try again"
                         ) from error
@@ -108,6 +116,7 @@ class SqliteConnection(Connection):
             self.in_transaction = True
             self._raw.execute(_BUSY_TIMEOUT)
         except sqlite3.Error as error:
+            self._flush_again()
             raise self._driver.explained(error) from error
 
     def commit(self) -> None:
@@ -117,11 +126,20 @@ class SqliteConnection(Connection):
             self.rollback()
             raise self._driver.explained(error) from error
         self.in_transaction = False
+        self._flush_again()
 
     def rollback(self) -> None:
         self.in_transaction = False
         with suppress(sqlite3.Error):
             self._raw.rollback()  # nothing to do when the error (full disk) has rolled back by itself
+        self._flush_again()
+
+    def _flush_again(self) -> None:
+        """After a transaction that was not to be flushed: this cannot be changed inside one."""
+        if not self._flushes:
+            with suppress(sqlite3.Error):  # then at the next one's beginning
+                self._raw.execute(_FLUSHED)
+                self._flushes = True
 
     def close(self) -> None:
         self._raw.close()

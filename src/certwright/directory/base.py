@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
 
@@ -35,9 +35,11 @@ class Principal:
     additional_host_names: tuple[str, ...] = ()  # embedded directory only: further DNS names or IP addresses
     obstacle: LogonFailure | None = None  # why it is not enabled, where the directory tells more than that
 
-    @property
-    def sids(self) -> frozenset[Sid]:
-        return self.groups | {self.sid}
+    sids: frozenset[Sid] = field(init=False, compare=False, repr=False)
+    """The account and its groups. Made once: its hash is asked for at every request."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "sids", self.groups | {self.sid})
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,7 @@ class EnrollmentService:
     dns_host_name: str
     certificate: bytes  # DER
     templates: tuple[str, ...]  # cn of every published template
+    site: str = ""  # msPKI-Site-Name, where somebody wrote it down
 
     @property
     def config(self) -> str:
@@ -68,6 +71,7 @@ class LogonFailure(Enum):
     """Why a logon was refused: for the log, never for the answer."""
 
     UNKNOWN_ACCOUNT = "unknown account"
+    OTHER_DOMAIN = "account of another domain than the one this installation belongs to"
     WRONG_PASSWORD = "wrong password"  # noqa: S105 - the reason, not a password
     DISABLED = "account disabled"
     LOCKED_OUT = "account locked out"

@@ -95,12 +95,13 @@ class Template(models.Model):
 
 
 class DomainTemplate(models.Model):
-    """What was accepted about a template of the Active Directory domain this installation belongs to."""
+    """What is kept here about a template of the Active Directory domain this installation belongs to."""
 
     cn_key = models.TextField(primary_key=True)
     domain_sid = models.TextField()
     oid = models.TextField()  # another template of the same name has another one
     accepted_risks = models.TextField()  # JSON list of identifiers
+    name_rules = models.TextField(default="")  # adcs.template_json, as in a template's document; empty: none
 
     class Meta:
         db_table = "directory_domain_template"

@@ -19,7 +19,7 @@ from certwright.adcs.template import CertificateTemplate
 from certwright.adcs.template_json import template_from_json
 from certwright.directory.account_names import key
 from certwright.directory.base import Domain, EnrollmentService, Principal, PrincipalKind
-from certwright.directory.store import AccountRow, Contents, GroupRow, TemplateRow
+from certwright.directory.store import AccountRow, Contents, GroupRow, KeptHere, TemplateRow
 from certwright.directory.well_known import BUILTIN, COMPUTED_GROUPS, EVERY_ACCOUNT, Rid, WellKnownGroup
 from certwright.pki import oids
 from certwright.pki.names import NameAttribute
@@ -56,6 +56,9 @@ class Snapshot:
         self.kept_templates = _templates(contents.templates, previous)
         self.templates: Mapping[str, CertificateTemplate] = MappingProxyType(
             {cn: kept.template for cn, kept in self.kept_templates.items()}
+        )
+        self.domain_templates: Mapping[tuple[Sid, str, str], KeptHere] = MappingProxyType(
+            {(row.domain_sid, row.cn_key, row.oid): row.kept for row in contents.domain_templates}
         )
         self.services = {key(service.ca_name): service for service in contents.services}
         if contents.domain is not None:
@@ -117,6 +120,10 @@ class Snapshot:
     def accepted_risks(self, cn: str) -> frozenset[str]:
         kept = self.kept_templates.get(cn)
         return kept.row.accepted_risks if kept is not None else frozenset()
+
+    def kept_in_domain(self, domain_sid: Sid, cn: str, oid: str) -> KeptHere:
+        """What is kept here about a template of an Active Directory domain."""
+        return self.domain_templates.get((domain_sid, key(cn), oid), KeptHere())
 
     def sid_names(self, sids: Iterable[Sid]) -> dict[Sid, str]:
         return {sid: self.principals[sid].account for sid in sids if sid in self.principals}

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from certwright.adcs.requester import Sid
-from certwright.adcs.template import CertificateTemplate
-from certwright.adcs.template_json import template_to_json
+from certwright.adcs.template import CertificateTemplate, NameRules
+from certwright.adcs.template_json import name_rules_from_json, name_rules_to_json, template_to_json
 from certwright.database.base import Connection
 from certwright.database.opening import Database
 from certwright.directory.account_names import key
@@ -64,6 +64,24 @@ class TemplateRow:
 
 
 @dataclass(frozen=True, slots=True)
+class KeptHere:
+    """What is kept here about a template of an Active Directory domain, which has no place for it."""
+
+    accepted_risks: frozenset[str] = frozenset()
+    name_rules: NameRules = field(default_factory=NameRules)
+
+
+@dataclass(frozen=True, slots=True)
+class DomainTemplateRow:
+    """By the domain, and the OID: another template of the same name is another one."""
+
+    cn_key: str
+    domain_sid: Sid
+    oid: str
+    kept: KeptHere
+
+
+@dataclass(frozen=True, slots=True)
 class Contents:
     """Everything, as one version of the directory says it."""
 
@@ -74,6 +92,7 @@ class Contents:
     memberships: tuple[tuple[Sid, Sid], ...]  # group, member
     templates: tuple[TemplateRow, ...]
     services: tuple[EnrollmentService, ...]
+    domain_templates: tuple[DomainTemplateRow, ...] = ()
 
 
 # -- reading -----------------------------------------------------------------------------------------------------
@@ -148,7 +167,18 @@ def read(connection: Connection) -> Contents:
                 " ORDER BY ca_key"
             )
         ),
+        domain_templates=tuple(
+            DomainTemplateRow(row[0], Sid(row[1]), row[2], KeptHere(frozenset(json.loads(row[3])), _rules(row[4])))
+            for row in connection.many(
+                "SELECT cn_key, domain_sid, oid, accepted_risks, name_rules FROM directory_domain_template"
+                " ORDER BY cn_key"
+            )
+        ),
     )
+
+
+def _rules(document: str) -> NameRules:
+    return name_rules_from_json(json.loads(document)) if document else NameRules()
 
 
 # -- writing: inside a transaction -------------------------------------------------------------------------------
@@ -272,27 +302,19 @@ def delete_template(connection: Connection, cn: str) -> None:
     connection.execute("DELETE FROM directory_template WHERE cn_key = ?", (key(cn),))
 
 
-def accepted_in_domain(connection: Connection, domain_sid: Sid, cn: str, oid: str) -> frozenset[str]:
-    """The risks that somebody accepted of a template of an Active Directory domain."""
-    row = connection.one(
-        "SELECT accepted_risks FROM directory_domain_template WHERE cn_key = ? AND domain_sid = ? AND oid = ?",
-        (key(cn), domain_sid, oid),
-    )
-    return frozenset(json.loads(row[0])) if row else frozenset()
-
-
-def accept_in_domain(
-    connection: Connection, domain_sid: Sid, cn: str, oid: str, accepted_risks: frozenset[str]
-) -> None:
-    """What is accepted from now on; of nothing nothing is kept."""
-    if not accepted_risks:
+def keep_in_domain(connection: Connection, domain_sid: Sid, cn: str, oid: str, kept: KeptHere) -> None:
+    """What is kept from now on about a template of an Active Directory domain; of nothing nothing is kept."""
+    if kept == KeptHere():
         connection.execute("DELETE FROM directory_domain_template WHERE cn_key = ?", (key(cn),))
         return
+    document = name_rules_to_json(kept.name_rules)
+    rules = json.dumps(document, ensure_ascii=False) if kept.name_rules != NameRules() else ""
     connection.execute(
-        "INSERT INTO directory_domain_template (cn_key, domain_sid, oid, accepted_risks) VALUES (?, ?, ?, ?)"
+        "INSERT INTO directory_domain_template (cn_key, domain_sid, oid, accepted_risks, name_rules)"
+        " VALUES (?, ?, ?, ?, ?)"
         " ON CONFLICT (cn_key) DO UPDATE SET domain_sid = excluded.domain_sid, oid = excluded.oid,"
-        " accepted_risks = excluded.accepted_risks",
-        (key(cn), domain_sid, oid, json.dumps(sorted(accepted_risks))),
+        " accepted_risks = excluded.accepted_risks, name_rules = excluded.name_rules",
+        (key(cn), domain_sid, oid, json.dumps(sorted(kept.accepted_risks)), rules),
     )
 
 

@@ -123,9 +123,9 @@ class TemplateAdministration(DirectoryChanges):
         known = risks(before, snapshot.domain) if before is not None else ()
         return Examination(found, refused_risks(found, known, snapshot.accepted_risks(template.cn), frozenset()))
 
-    def effective_members(self, sids: Iterable[Sid]) -> Mapping[Sid, int]:
-        """How many enabled users and computers hold each SID, through any number of groups."""
-        counts = dict.fromkeys(sids, 0)
+    def effective_members(self, sids: Iterable[Sid]) -> Mapping[Sid, int | None]:
+        """How many enabled users and computers hold each SID, through any number of groups; None: many."""
+        counts: dict[Sid, int] = dict.fromkeys(sids, 0)
         for principal in self.directory.snapshot().principals.values():
             if principal.kind is not PrincipalKind.GROUP and principal.enabled:
                 for sid in principal.sids & counts.keys():
@@ -226,7 +226,7 @@ class TemplateAdministration(DirectoryChanges):
         with self._template_change(actor) as change:
             before = change.template(template.cn)
             if before is not None:
-                template = with_new_version(before, replace(template, cn=before.cn))
+                template = self._versioned(before, replace(template, cn=before.cn))
             return self._put(change, template, before, _accepted(accept_risks), reason)
 
     def change_template(
@@ -254,7 +254,7 @@ class TemplateAdministration(DirectoryChanges):
             after = change_it(before)
             if key(after.cn) != key(before.cn):
                 raise InvalidArgument("A template cannot be renamed; import it under the new name.")
-            return self._put(change, with_new_version(before, after), before, _accepted(accept_risks), reason)
+            return self._put(change, self._versioned(before, after), before, _accepted(accept_risks), reason)
 
     # -- permissions ---------------------------------------------------------------------------------------------
 
@@ -266,9 +266,13 @@ class TemplateAdministration(DirectoryChanges):
         enroll: bool = False,
         autoenroll: bool = False,
         accept_risks: Collection[str] = (),
+        reason: str = "",
         actor: str,
     ) -> CertificateTemplate:
         """Let an account or a group enroll, autoenroll, or both.
+
+        Args:
+            reason: why risks are accepted, for the audit trail.
 
         Raises:
             RiskyTemplate: that would newly open a risk.
@@ -278,7 +282,7 @@ class TemplateAdministration(DirectoryChanges):
         def granted(security: SecurityDescriptor, right: str) -> SecurityDescriptor:
             return security.grant_extended_right(right, sid)
 
-        return self._permit(cn, sid, granted, enroll, autoenroll, accept_risks, actor)
+        return self._permit(cn, sid, granted, enroll, autoenroll, accept_risks, actor, reason)
 
     def revoke(
         self, cn: str, sid: Sid, *, enroll: bool = False, autoenroll: bool = False, actor: str
@@ -303,6 +307,7 @@ class TemplateAdministration(DirectoryChanges):
         autoenroll: bool,
         accept_risks: Collection[str],
         actor: str,
+        reason: str = "",
     ) -> CertificateTemplate:
         rights = [right for right, wanted in ((ENROLL_RIGHT, enroll), (AUTOENROLL_RIGHT, autoenroll)) if wanted]
         if not rights:
@@ -317,7 +322,7 @@ class TemplateAdministration(DirectoryChanges):
             for right in rights:
                 security = apply(security, right)
             after = replace(before, security_descriptor=security.to_sddl())
-            return self._put(change, after, before, _accepted(accept_risks))
+            return self._put(change, after, before, _accepted(accept_risks), reason)
 
     # -- publication ---------------------------------------------------------------------------------------------
 
@@ -403,6 +408,10 @@ class TemplateAdministration(DirectoryChanges):
         )
 
     # -- inside --------------------------------------------------------------------------------------------------
+
+    def _versioned(self, before: CertificateTemplate, after: CertificateTemplate) -> CertificateTemplate:
+        """`after` with the version that its differences call for."""
+        return with_new_version(before, after)
 
     def _put(
         self,

@@ -6,7 +6,8 @@ listener adds `Date`, `Connection` and `Content-Length`, and sends no body where
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from concurrent.futures import Executor
+from typing import NamedTuple, Protocol, runtime_checkable
 
 
 class Question(NamedTuple):
@@ -44,3 +45,24 @@ class PlainService(Protocol):
 
     def busy(self) -> Reply:
         """To whom too many others wait."""
+
+
+@runtime_checkable
+class OwnThreads(Protocol):
+    """A service that may wait for others, and has threads for that: nobody else's answer waits with it."""
+
+    @property
+    def executor(self) -> Executor: ...
+
+
+@runtime_checkable
+class SteadyService(PlainService, Protocol):
+    """One whose answers at once are the same for everybody within a second, unless `generation` changed meanwhile.
+
+    The listener may repeat such an answer to a request of the same octets without asking, except where it says
+    `no-store`.
+    """
+
+    @property
+    def generation(self) -> int:
+        """Another number whenever an answer given before may not be given again."""

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Final
+
+import structlog
 
 from certwright.adcs.errors import AdcsError, BadRequestState, InvalidArgument, NotSupported
 from certwright.adcs.events import AuditEvent, LifecycleKind
@@ -36,6 +39,8 @@ _STREAMED: Final = 500  # rows whose tags are read at once
 
 _COLUMN_OF: Final = {"issuer": "issuer", "template": "template", "owner": "owner", "key": "key_name"}
 _KEY_OF: Final = {"issuer": "issuer_key", "template": "template_key", "owner": "owner_key", "key": "key_name"}
+
+log = structlog.get_logger(__name__)
 
 
 class Inventory:
@@ -95,6 +100,15 @@ class Inventory:
                     (*plan.page.params, limit),
                 )
             ]
+
+    def holds(self, text: str, certificate_id: int) -> bool:
+        """Does a filter, as `InventoryQuery.as_text` writes it, find a certificate now?"""
+        try:
+            query = InventoryQuery.from_text(text)
+        except (ValueError, TypeError, KeyError) as error:
+            log.warning("inventory_filter_unreadable", error=str(error)[:200])
+            return False
+        return bool(self.ids(replace(query, ids=(certificate_id,)), 1))
 
     def rows(self, ids: Sequence[int]) -> tuple[CertificateRow, ...]:
         """These certificates, in this order; numbers that there are not are left out."""

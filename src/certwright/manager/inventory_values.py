@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 MAX_COUNT: Final = 10_000
 """Where counting ends: a larger count reads "more than 10,000"."""
@@ -159,6 +160,41 @@ class InventoryQuery:
     sort: Sort = Sort()
     cursor: str = ""
     limit: int = 25
+
+    @property
+    def as_text(self) -> str:
+        """What it filters by, as JSON; neither whose it is nor which page."""
+        usual = InventoryQuery()
+        told: dict[str, Any] = {
+            name: value for name in _KEPT if (value := getattr(self, name)) != getattr(usual, name)
+        }
+        if self.filters:
+            told["filters"] = [[each.column, each.operator.value, each.value] for each in self.filters]
+        return json.dumps(told, ensure_ascii=False)
+
+    @classmethod
+    def from_text(cls, text: str) -> InventoryQuery:
+        """Raises:
+        ValueError: it is none.
+        """
+        told = json.loads(text)
+        filters = tuple(
+            ColumnFilter(column, Operator(word), value) for column, word, value in told.pop("filters", ())
+        )
+        if not told.keys() <= set(_KEPT):
+            raise ValueError("a filter of another version")
+        if "status" in told:
+            told["status"] = CertificateStatus(told["status"])
+        if "source" in told:
+            told["source"] = Source(told["source"])
+        return cls(**told, filters=filters)
+
+
+_KEPT: Final = (
+    *("text", "status", "band", "week", "issuer", "template", "owner", "tag", "key_name"),
+    *("source", "managed", "key_held", "is_ca", "hide_old"),
+)
+"""Members of a query that filter, but for those on any column."""
 
 
 @dataclass(frozen=True, slots=True)

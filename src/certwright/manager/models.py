@@ -45,6 +45,7 @@ class Service(models.Model):
     trust_data = models.TextField()
     ca = models.TextField()
     approve_templates = models.TextField()  # JSON list
+    via = models.TextField(default="certsrv")
     device_user = models.ForeignKey(DeviceUser, models.PROTECT)
     config = models.TextField()
     ca_name = models.TextField()

@@ -1,10 +1,16 @@
-"""The two ways to a service: over its enrollment pages, and to a CA of this installation. What `reach.Reach` asks."""
+"""The ways to a service: its enrollment web services, its pages, a CA of this installation. What `reach.Reach` asks.
+
+A service that is reached by whichever there is is asked for its policies first. Where nobody is there for this
+account, its pages are used for some minutes without asking again; a logon that was refused is not tried at the other
+door, which would count as a second wrong password.
+"""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Final
 
 from certwright.adcs.errors import AdcsError, BadRequest, ConfigurationError, NotSupported
@@ -14,12 +20,15 @@ from certwright.adcs.request import Response, template_attributes
 from certwright.adcs.requester import Requester
 from certwright.adcs.roles import RevocationReason
 from certwright.connectors.certsrv import CertsrvConnection
-from certwright.connectors.probing import Outcome, ProbeStep, Step, probe
-from certwright.connectors.reading import OfferedTemplate, ServiceInformation, read_information
+from certwright.connectors.ces import CesConnection, Places, PolicyServer
+from certwright.connectors.either_way import EitherWay
+from certwright.connectors.probing import Outcome, ProbeStep, Step, probe, probe_web_services
+from certwright.connectors.reading import OfferedTemplate, ServiceInformation
 from certwright.connectors.registry import Registry
-from certwright.connectors.service import ServiceAddress, ServiceCredential
+from certwright.connectors.service import AuthScheme, ServiceAddress, ServiceCredential
+from certwright.connectors.soap import Endpoint, Logon, NegotiateLogon, UserNameLogon
 from certwright.connectors.trust import Fingerprint, PinnedFile, SystemTrust, Trust
-from certwright.manager.values import LostAnswer, Service, ServiceKind, TrustKind
+from certwright.manager.values import LostAnswer, Service, ServiceKind, TrustKind, Via
 from certwright.pki.certificate import CertificateView
 from certwright.pki.cms import parse_certs_only
 from certwright.pki.errors import EncodingError
@@ -29,7 +38,7 @@ _LOOKED_AT: Final = 5000  # request rows of our own CA in which a lost one is lo
 
 
 class ServiceReach:
-    """Reaches remote services over /certsrv, and local ones through the registry.
+    """Reaches remote services over CES or /certsrv, and local ones through the registry.
 
     Args:
         requester: an account of this installation's directory as a caller, by its user name.
@@ -42,6 +51,7 @@ class ServiceReach:
         self._registry = registry
         self._requester = requester
         self._officer = officer
+        self._places = Places()
 
     def connect(self, service: Service, credential: ServiceCredential) -> CertRequest:
         if service.kind is ServiceKind.LOCAL:
@@ -51,12 +61,20 @@ class ServiceReach:
     def information(self, service: Service, credential: ServiceCredential) -> ServiceInformation:
         if service.kind is ServiceKind.LOCAL:
             return self._local_information(service, credential)
-        return read_information(address_of(service), credential, trust_of(service))
+        return self._remote(service, credential).information()
 
     def probe(self, service: Service, credential: ServiceCredential) -> Sequence[ProbeStep]:
         if service.kind is ServiceKind.LOCAL:
             return self._local_probe(service, credential)
-        return probe(address_of(service), credential, trust_of(service))
+        pages = partial(probe, address_of(service), credential, trust_of(service))
+        if service.via is Via.CERTSRV:
+            return pages()
+        try:
+            server = policy_server_of(service, credential)
+        except ConfigurationError as error:
+            return [ProbeStep(Step.AUTHENTICATION, Outcome.FAILED, error.message)]
+        otherwise = pages if service.via is Via.AUTO else None
+        return probe_web_services(server, credential.username, ca_name=_wanted_ca(service), otherwise=otherwise)
 
     def forecast(self, service: Service, credential: ServiceCredential, request: bytes, template: str) -> Forecast:
         requester = self._requester(credential.username)
@@ -89,7 +107,10 @@ class ServiceReach:
     ) -> LostAnswer:
         if service.kind is ServiceKind.LOCAL:
             return self._local_find(service, public_key, last_known_id, known)
-        found = self._remote(service, credential).search(public_key, since, last_known_id, known)
+        way = self._remote(service, credential)
+        if isinstance(way, EitherWay):
+            way = way.chosen()
+        found = way.search(public_key, since, last_known_id, known)
         request_id = found.found.request_id if found.found is not None else None
         return LostAnswer(request_id, found.undecided, found.searched_to)
 
@@ -101,20 +122,26 @@ class ServiceReach:
 
     # -- remote ------------------------------------------------------------------------------------------------
 
-    @staticmethod
-    def _remote(service: Service, credential: ServiceCredential) -> CertsrvConnection:
-        return CertsrvConnection(
+    def _remote(
+        self, service: Service, credential: ServiceCredential
+    ) -> CertsrvConnection | CesConnection | EitherWay:
+        pages = CertsrvConnection(
             address_of(service),
             credential,
             trust_of(service),
             ca_name=service.ca_name,
             last_known_id=service.last_request_id,
         )
+        if service.via is Via.CERTSRV:
+            return pages
+        server = policy_server_of(service, credential)
+        web_services = CesConnection(server, ca_name=_wanted_ca(service), places=self._places)
+        return web_services if service.via is Via.CES else EitherWay(web_services, pages)
 
     def _administer(self, service: Service, what: str) -> CertAdmin:
         if service.kind is not ServiceKind.LOCAL:
             raise NotSupported(
-                f"{what} from here: {service.hostname} is reached over its enrollment pages. A certificate manager"
+                f"{what} from here: {service.hostname} is reached as an enrollee. A certificate manager"
                 " has to do it there."
             )
         return self._registry.administer(service.ca, self._officer())
@@ -192,6 +219,26 @@ class ServiceReach:
 
 def address_of(service: Service) -> ServiceAddress:
     return ServiceAddress(service.hostname, service.port, service.auth_method)
+
+
+def policy_server_of(service: Service, credential: ServiceCredential) -> PolicyServer:
+    """CEP of a service's host, at the address for its kind of logon: Basic stands for the password in the message.
+
+    Raises:
+        ConfigurationError: the account has a keytab and the service wants a password.
+    """
+    logon: Logon
+    if service.auth_method is AuthScheme.BASIC:
+        logon, word = UserNameLogon(credential), "UsernamePassword"
+    else:
+        logon, word = NegotiateLogon(service.auth_method, credential), "Kerberos"
+    base = ServiceAddress(service.hostname, service.port, path="/").url
+    return PolicyServer(Endpoint(f"{base}ADPolicyProvider_CEP_{word}/service.svc/CEP"), logon, trust_of(service))
+
+
+def _wanted_ca(service: Service) -> str:
+    """The one that was read, so that another CA of the same host does not get its orders."""
+    return service.ca or service.ca_name
 
 
 def trust_of(service: Service) -> Trust:

@@ -362,6 +362,7 @@ def _fields(service: Service) -> ServiceFields:
         trust_data=service.trust_data,
         ca=service.ca,
         approve_templates=service.approve_templates,
+        via=service.via,
     )
 
 
@@ -396,6 +397,7 @@ def _unsaved(fields: ServiceFields, username: str, changes: Changes) -> Service:
         last_error_when=None,
         last_request_id=0,
         created=changes.clock(),
+        via=fields.via,
     )
 
 
@@ -407,6 +409,7 @@ def _facts(fields: ServiceFields) -> dict[str, str | int]:
         "priority": fields.priority,
         "auth_method": fields.auth_method.label,
         "kind": fields.kind.value,
+        "via": fields.via.value,
         "trust": fields.trust.value,
         "trust_data": fields.trust_data,
         "ca": fields.ca,

@@ -24,6 +24,7 @@ from certwright.manager.values import (
     ServiceFields,
     ServiceKind,
     TrustKind,
+    Via,
     key,
     moment,
     optional_moment,
@@ -136,7 +137,7 @@ _SERVICE: Final = (
     "s.id, s.domain, s.hostname, s.port, s.priority, s.auth_method, s.kind, s.trust, s.trust_data, s.ca,"
     " s.approve_templates, s.device_user_id, u.username, s.config, s.ca_name, s.ca_sha256, s.ca_not_after,"
     " (SELECT COUNT(*) FROM manager_service_template t WHERE t.service_id = s.id), s.refreshed, s.last_contact,"
-    " s.last_error, s.last_error_when, s.last_request_id, s.created"
+    " s.last_error, s.last_error_when, s.last_request_id, s.created, s.via"
     " FROM manager_service s JOIN manager_device_user u ON u.id = s.device_user_id"
 )
 
@@ -167,6 +168,7 @@ def _service(row: Row) -> Service:
         last_error_when=optional_moment(row[21]),
         last_request_id=row[22],
         created=moment(row[23]),
+        via=Via(row[24]),
     )
 
 
@@ -199,6 +201,7 @@ def _written(fields: ServiceFields) -> tuple[Any, ...]:
         fields.trust_data,
         fields.ca,
         json.dumps(list(fields.approve_templates)),
+        fields.via.value,
         fields.device_user_id,
     )
 
@@ -206,9 +209,9 @@ def _written(fields: ServiceFields) -> tuple[Any, ...]:
 def insert_service(connection: Connection, fields: ServiceFields, when: int) -> int:
     return connection.insert_returning(
         "INSERT INTO manager_service (domain, domain_key, hostname, host_key, port, priority, auth_method, kind,"
-        " trust, trust_data, ca, approve_templates, device_user_id, config, ca_name, ca_sha256, ca_chain, last_error,"
-        " last_request_id, next_refresh, created)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, '', '', '', ?, '', 0, ?, ?)",
+        " trust, trust_data, ca, approve_templates, via, device_user_id, config, ca_name, ca_sha256, ca_chain,"
+        " last_error, last_request_id, next_refresh, created)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, '', '', '', ?, '', 0, ?, ?)",
         (*_written(fields), b"", when, when),
     )
 
@@ -221,7 +224,8 @@ def update_service(connection: Connection, service_id: int, fields: ServiceField
     )
     connection.execute(
         "UPDATE manager_service SET domain = ?, domain_key = ?, hostname = ?, host_key = ?, port = ?, priority = ?,"  # noqa: S608
-        " auth_method = ?, kind = ?, trust = ?, trust_data = ?, ca = ?, approve_templates = ?, device_user_id = ?"
+        " auth_method = ?, kind = ?, trust = ?, trust_data = ?, ca = ?, approve_templates = ?, via = ?,"
+        " device_user_id = ?"
         f"{forget if elsewhere else ''} WHERE id = ?",
         (*_written(fields), service_id),
     )

@@ -54,8 +54,16 @@ class DeviceUser:
 
 
 class ServiceKind(StrEnum):
-    CERTSRV = "certsrv"  # over /certsrv pages
+    CERTSRV = "certsrv"  # another host's; `Via` says by which role service
     LOCAL = "local"  # a CA of this installation
+
+
+class Via(StrEnum):
+    """By which of its role services a remote CA is reached."""
+
+    AUTO = "auto"  # CEP and CES where they are, else /certsrv
+    CES = "ces"
+    CERTSRV = "certsrv"
 
 
 class TrustKind(StrEnum):
@@ -85,6 +93,7 @@ class ServiceFields:
     trust_data: str = ""
     ca: str = ""
     approve_templates: tuple[str, ...] = ()  # pending orders of these are approved at once, where that is possible
+    via: Via = Via.AUTO
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +122,7 @@ class Service:
     last_error_when: datetime | None
     last_request_id: int  # highest request ID this CA is known to have given
     created: datetime
+    via: Via = Via.CERTSRV
 
     @property
     def health(self) -> Health:

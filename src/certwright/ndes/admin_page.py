@@ -27,7 +27,7 @@ def with_challenge(ca_certificate: bytes, password: str, minutes: int) -> bytes:
     return _page(
         "<P> To complete certificate enrollment for your network device you will need the following information:"
         " </P>"
-        f"<P> The thumbprint (hash value) for the CA certificate is: <B> {_thumbprint(ca_certificate)} </B></P>"
+        f"<P> The thumbprint (hash value) for the CA certificate is: <B> {thumbprint(ca_certificate)} </B></P>"
         f"<P> The enrollment challenge password is: <B> {escape(password)} </B></P>"
         f"<P> This password can be used only once and will expire within {minutes} minutes. </P>"
         "<P> Each enrollment requires a new challenge password. You can refresh this web page to obtain a new"
@@ -43,7 +43,7 @@ def without_challenge(ca_certificate: bytes, *, static: bool) -> bytes:
         else "No challenge password is required."
     )
     return _page(
-        f"<P> The thumbprint (hash value) for the CA certificate is: <B> {_thumbprint(ca_certificate)} </B></P>"
+        f"<P> The thumbprint (hash value) for the CA certificate is: <B> {thumbprint(ca_certificate)} </B></P>"
         f"<P> {said} </P>"
     )
 
@@ -74,7 +74,7 @@ def _page(body: str) -> bytes:
     return (_HEAD + body + _TAIL).encode("utf-16-le")
 
 
-def _thumbprint(certificate: bytes) -> str:
+def thumbprint(certificate: bytes) -> str:
     """MD5 in four groups of eight: so short because people compare it; it secures nothing here."""
     text = hashlib.md5(certificate, usedforsecurity=False).hexdigest().upper()
     return " ".join(text[start : start + 8] for start in range(0, 32, 8))

@@ -1,16 +1,18 @@
 """The addresses of NDES and what HTTP says there. RFC 8894 4; the paths are those of Windows, in any case.
 
 `/certsrv/mscep/` and all below it is for devices, over HTTP and HTTPS; `/certsrv/mscep_admin/` gives out challenges,
-over HTTPS and with a logon. Both answer 404 while the service is disabled. A message that is none is HTTP 400; one
-that is refused is HTTP 200 with the failure inside.
+over HTTPS and with a logon. Services with a name have `/ndes/<name>/` and `/ndes/<name>/mscep_admin/`. All answer
+404 while the service is disabled. A message that is none is HTTP 400; one that is refused is HTTP 200 with the
+failure inside.
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 import structlog
@@ -32,27 +34,50 @@ from certwright.endpoints.asgi import (
     read_body,
 )
 from certwright.ndes import admin_page
+from certwright.ndes.case import NotNow, TooMany
 from certwright.ndes.challenges import CacheFull, Challenges
-from certwright.ndes.enrollment import Enrollment, TooMany
-from certwright.ndes.registration_authority import RegistrationAuthority
-from certwright.ndes.settings import ChallengeMode, NdesSettings
-from certwright.pki.cms import certs_only
+from certwright.ndes.enrollment import Enrollment
+from certwright.ndes.failures import Failures
+from certwright.ndes.giving import Giving
+from certwright.ndes.policy import PolicyUnavailable
+from certwright.ndes.rollover import Shown
+from certwright.ndes.settings import BUILT_IN, ChallengeMode, NdesSettings
 from certwright.pki.errors import EncodingError
 from certwright.wire import scep
-from certwright.wire.scep import MAX_MESSAGE, Operation, Question
+from certwright.wire.scep import MAX_MESSAGE, AdminQuestion, Operation, Question
 
 log = structlog.get_logger(__name__)
 
 DEVICES: Final = "/certsrv/mscep/mscep.dll"
-DEVICE_PATHS: Final = (b"/certsrv/mscep", b"/cgi-bin/pkiclient.exe")
-"""Where devices ask, with everything below; the second is what strict clients use by themselves."""
 ADMIN: Final = "/certsrv/mscep_admin/"
+NAMED: Final = "/ndes"
+"""Below it, services by name."""
+DEVICE_PATHS: Final = (b"/certsrv/mscep", b"/cgi-bin/pkiclient.exe", NAMED.encode())
+"""Where devices ask, with everything below; the second is what strict clients use by themselves."""
 THREADS: Final = 8
 WAITING: Final = 256
 """Messages that may wait for a thread; more are asked to come back."""
 RETRY_AFTER: Final = 5
 
-_ADMIN: Final = re.compile(r"/certsrv/mscep_admin(/(mscep\.dll)?)?", re.IGNORECASE)
+_NAME: Final = r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?"
+_ADMIN: Final = re.compile(
+    rf"/certsrv/mscep_admin(?:/(?:mscep\.dll)?)?|/ndes/(?P<name>{_NAME})/mscep_admin(?:/(?:mscep\.dll)?)?",
+    re.IGNORECASE,
+)
+_SERVICE: Final = re.compile(rf"/ndes/(?P<name>{_NAME})(?:/.*)?", re.IGNORECASE | re.DOTALL)
+
+
+def is_service_name(name: str) -> bool:
+    """Lower-case letters, digits and hyphens: it stands in paths."""
+    return re.fullmatch(_NAME, name) is not None
+
+
+def devices_path(service: str) -> str:
+    return f"{NAMED}/{service}/mscep.dll" if service else DEVICES
+
+
+def admin_path(service: str) -> str:
+    return f"{NAMED}/{service}/mscep_admin/" if service else ADMIN
 
 
 def is_device_address(path: str) -> bool:
@@ -65,6 +90,14 @@ def is_admin_address(path: str) -> bool:
     return _ADMIN.fullmatch(path) is not None
 
 
+def service_at(path: str) -> str | None:
+    """Whose address it is: a service's name, empty at the classic addresses; None below `NAMED` without a name."""
+    if not path.lower().startswith(NAMED):
+        return ""
+    match = _ADMIN.fullmatch(path) or _SERVICE.fullmatch(path)
+    return match["name"].lower() if match is not None and match["name"] else None
+
+
 class Authenticator(Protocol):
     """`auth.http.HttpAuthenticator`."""
 
@@ -73,109 +106,145 @@ class Authenticator(Protocol):
     ) -> Authenticated | Challenge: ...
 
 
-class DeviceService:
-    """What devices are answered, whichever listener they came to."""
+@dataclass(frozen=True, slots=True)
+class ServiceParts:
+    """One service as this process answers for it."""
 
-    def __init__(
-        self,
-        enrollment: Enrollment,
-        authority: RegistrationAuthority,
-        challenges: Challenges,
-        admin_url: str,
-    ) -> None:
-        self._enrollment = enrollment
-        self._authority = authority
-        self._challenges = challenges
-        self._admin_url = admin_url
-        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="ndes")
+    name: str
+    challenges: Challenges
+    enrollment: Enrollment
+    giving: Giving
+    shown: Shown
+    admin_url: str
+
+
+class DeviceService:
+    """What devices are answered, whichever listener and whichever service they came to.
+
+    Args:
+        find: a service by its name; None where there is none.
+    """
+
+    def __init__(self, find: Callable[[str], ServiceParts | None], failures: Failures) -> None:
+        self._find = find
+        self._failures = failures
+        self.executor = ThreadPoolExecutor(THREADS, thread_name_prefix="ndes")
         self._waiting = 0
 
     def close(self) -> None:
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        self.executor.shutdown(wait=True, cancel_futures=True)
 
-    async def answer(self, method: str, query: bytes, body: bytes, peer: str) -> Reply:
+    async def answer(self, path: str, method: str, query: bytes, body: bytes, peer: str) -> Reply:
         """Answer one request; blocking work is done by threads of its own."""
         if self._waiting >= WAITING:
             return _later("The service is busy.")
         self._waiting += 1
         try:
             loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._pool, self.answer_now, method, query, body, peer)
+            return await loop.run_in_executor(self.executor, self.answer_now, path, method, query, body, peer)
         finally:
             self._waiting -= 1
 
-    def answer_now(self, method: str, query: bytes, body: bytes, peer: str) -> Reply:
+    def answer_now(self, path: str, method: str, query: bytes, body: bytes, peer: str) -> Reply:
         """The same in the calling thread."""
+        name = service_at(path)
         try:
-            settings = self._challenges.settings()
+            parts = self._find(name) if name is not None else None
+            if parts is None:
+                return Reply.plain(404, "Not Found")
+            settings = parts.challenges.settings()
             if not settings.enabled:
                 return Reply.plain(404, "Not Found")
-            return self._decided(settings, method, query, body, peer)
+            return self._decided(parts, settings, method, query, body, peer)
         except EncodingError as error:
             log.warning("scep_message_unreadable", rule="http 400", reason=str(error)[:300], peer=peer)
+            self._failures.unreadable(name or "", str(error), peer, body)
             return Reply.plain(400, f"This is no SCEP message: {error}.")
         except TooMany as error:
             log.warning("scep_throttled", rule="http 429", peer=peer)
             return Reply.plain(429, "Too many wrong challenges.", _retry(error.retry_after))
+        except NotNow as error:
+            log.error("scep_not_answered", rule="policy module", error=str(error), peer=peer)
+            self._failures.undecided(name or "", str(error), peer)
+            return _later("The request cannot be decided now.")
         except (AdcsError, DatabaseError) as error:
             log.error("scep_not_answered", rule="http 503", error=str(error), peer=peer)
             return _later("The CA cannot answer now.")
 
-    def _decided(self, settings: NdesSettings, method: str, query: bytes, body: bytes, peer: str) -> Reply:
+    def _decided(
+        self, parts: ServiceParts, settings: NdesSettings, method: str, query: bytes, body: bytes, peer: str
+    ) -> Reply:
         question = Question.parse(query)
         operation = question.operation
         if operation is None and not question.named and method == "POST":
             operation = Operation.PKI_OPERATION  # some clients leave it out
         match operation:
             case Operation.GET_CA_CAPS:
-                words = scep.capabilities(triple_des=settings.triple_des, sha1=settings.sha1)
+                words = scep.capabilities(
+                    triple_des=settings.triple_des,
+                    sha1=settings.sha1,
+                    next_ca=parts.shown.has_next(settings, peer),
+                )
                 return Reply(200, words, scep.CAPABILITIES_TYPE.encode())
             case Operation.GET_CA_CERT | Operation.GET_CA_CERT_CHAIN:
-                return Reply(200, self._bundle(peer), scep.CA_AND_RA_TYPE.encode())
+                return Reply(200, parts.shown.bundle(settings, peer), scep.CA_AND_RA_TYPE.encode())
             case Operation.PKI_OPERATION:
                 data = body if method == "POST" else question.decoded()
-                return Reply(200, self._enrollment.answer(data, settings, peer), scep.MESSAGE_TYPE.encode())
+                ra = parts.shown.authority(settings).current()
+                return Reply(200, parts.enrollment.answer(data, settings, ra, peer), scep.MESSAGE_TYPE.encode())
             case Operation.GET_NEXT_CA_CERT:
-                return Reply.plain(404, "This CA has no next certificate.")
+                following = parts.shown.next_bundle(settings, peer)
+                if following is None:
+                    return Reply.plain(404, "This CA has no next certificate.")
+                return Reply(200, following, scep.NEXT_CA_TYPE.encode())
         if question.named:
             log.warning("scep_operation_unknown", rule="http 400", operation=question.named[:64], peer=peer)
             return Reply.plain(400, "There is no such operation.")
-        return Reply(200, admin_page.for_devices(self._admin_url), admin_page.CONTENT_TYPE)
+        return Reply(200, admin_page.for_devices(parts.admin_url), admin_page.CONTENT_TYPE)
 
-    def _bundle(self, peer: str) -> bytes:
-        """Signing, encryption, CA: clients that take the first certificate for the RA's find it there."""
-        current = self._authority.current()
-        own = (current.signing.certificate.der, current.encryption[0].certificate.der)
-        return certs_only((*own, *self._enrollment.chain(peer, with_root=True)))
+    # -- the page for people, and what an MDM asks there
 
-    # -- the page for people
+    async def challenge_page(self, path: str, query: bytes, requester: Requester) -> Reply:
+        return await asyncio.get_running_loop().run_in_executor(
+            self.executor, self._challenge_page, path, query, requester
+        )
 
-    async def challenge_page(self, requester: Requester) -> Reply:
-        return await asyncio.get_running_loop().run_in_executor(self._pool, self._challenge_page, requester)
-
-    def _challenge_page(self, requester: Requester) -> Reply:
-        settings = self._challenges.settings()
+    def _challenge_page(self, path: str, query: bytes, requester: Requester) -> Reply:
+        name = service_at(path)
+        parts = self._find(name) if name is not None else None
+        if parts is None:
+            return Reply.plain(404, "Not Found")
+        settings = parts.challenges.settings()
         if not settings.enabled:
             return Reply.plain(404, "Not Found")
         try:
-            if not self._challenges.may_give(requester, settings):
+            if not parts.challenges.may_give(requester, settings):
                 log.warning("challenge_refused", rule="permission", requester=requester.account)
                 return _page(admin_page.not_permitted())
-            certificate = self._enrollment.chain("")[0]
-            if settings.challenge is not ChallengeMode.ONE_TIME:
+            certificate = parts.shown.ca_certificate(settings)
+            asked = AdminQuestion.parse(query)
+            if asked.operation == "ndesgetcacertthumbprint":
+                return Reply.plain(200, admin_page.thumbprint(certificate).replace(" ", ""))
+            if asked.operation == "ndesgeneratechallenge":
+                return Reply.plain(200, parts.giving.by_key_usage(requester, asked.key_usage, asked.parameters))
+            if asked.operation:
+                return Reply.plain(400, "There is no such operation.")
+            if settings.policy == BUILT_IN and settings.challenge is not ChallengeMode.ONE_TIME:
                 static = settings.challenge is ChallengeMode.STATIC
                 return _page(admin_page.without_challenge(certificate, static=static))
-            password = self._challenges.give(requester)
+            password = parts.giving.give(requester)
         except CacheFull:
             return _page(admin_page.cache_full(settings.challenge_minutes))
-        except (AdcsError, DatabaseError) as error:
+        except EncodingError as error:
+            return Reply.plain(400, f"{error}.")
+        except (AdcsError, DatabaseError, PolicyUnavailable) as error:
             log.error("challenge_not_given", error=str(error))
             return _later("The service cannot answer now.")
         return _page(admin_page.with_challenge(certificate, password, settings.challenge_minutes))
 
 
 class NdesApplication:
-    """Both addresses as an ASGI application."""
+    """All addresses as an ASGI application."""
 
     def __init__(self, service: DeviceService, authenticator: Authenticator) -> None:
         self._service = service
@@ -191,10 +260,12 @@ class NdesApplication:
             if method not in ("GET", "HEAD", "POST"):
                 reply = Reply.plain(405, "GET or POST.", ((b"allow", b"GET, HEAD, POST"),))
             elif is_admin_address(scope["path"]):
-                reply = await self._admin(method, headers, connection)
+                reply = await self._admin(scope, method, headers, connection)
             else:
                 body = await read_body(headers, receive, MAX_MESSAGE) if method == "POST" else b""
-                reply = await self._service.answer(method, scope["query_string"], body, connection.peer)
+                reply = await self._service.answer(
+                    scope["path"], method, scope["query_string"], body, connection.peer
+                )
         except ClientGone:
             return
         except BodyTooLarge:
@@ -202,7 +273,9 @@ class NdesApplication:
             reply = Reply.plain(413, f"A message has at most {MAX_MESSAGE} bytes.", CLOSE)
         await reply.send(send, without_body=method == "HEAD")
 
-    async def _admin(self, method: str, headers: Mapping[bytes, bytes], connection: Connection) -> Reply:
+    async def _admin(
+        self, scope: Scope, method: str, headers: Mapping[bytes, bytes], connection: Connection
+    ) -> Reply:
         """Every GET gives out a challenge, so nothing but a person's or a program's own GET may."""
         if headers.get(b"sec-fetch-site", b"none") not in (b"none", b"same-origin"):
             return Reply.plain(403, "This page is opened by its address, not from another site.")
@@ -213,7 +286,7 @@ class NdesApplication:
             return Reply.plain(outcome.status, outcome.reason, tuple(outcome.headers))
         if method != "GET":
             return Reply.plain(405, "GET.", ((b"allow", b"GET"), *outcome.headers))
-        reply = await self._service.challenge_page(outcome.requester)
+        reply = await self._service.challenge_page(scope["path"], scope["query_string"], outcome.requester)
         return Reply(reply.status, reply.body, reply.content_type, (*reply.headers, *outcome.headers))
 
 

@@ -6,19 +6,32 @@ from __future__ import annotations
 from django.db import models
 
 
+class Service(models.Model):
+    """A service beside the one at the classic addresses, which is always there and has no name."""
+
+    name = models.TextField(unique=True)
+    created = models.BigIntegerField()
+
+    class Meta:
+        db_table = "ndes_service"
+
+
 class Setting(models.Model):
     """A setting that differs from its default."""
 
-    name = models.TextField(unique=True)
+    service = models.TextField()  # empty: the one at the classic addresses
+    name = models.TextField()
     value = models.TextField()
 
     class Meta:
         db_table = "ndes_setting"
+        constraints = (models.UniqueConstraint(fields=["service", "name"], name="ndes_setting_of_service"),)
 
 
 class Challenge(models.Model):
     """A one-time challenge password, as its hash."""
 
+    service = models.TextField()
     digest = models.BinaryField(unique=True)
     template = models.TextField()  # empty: any
     names = models.TextField()  # JSON: patterns that the names in the request must match; none: any
@@ -36,6 +49,7 @@ class Challenge(models.Model):
 class Transaction(models.Model):
     """What became of a device's request; by it a repeated message and a poll find their answer."""
 
+    service = models.TextField()
     name = models.TextField()  # transaction ID
     key_hash = models.BinaryField()  # SHA-256 of the key that signed the message
     request_hash = models.BinaryField()  # SHA-256 of the PKCS#10
@@ -51,5 +65,24 @@ class Transaction(models.Model):
 
     class Meta:
         db_table = "ndes_transaction"
-        constraints = (models.UniqueConstraint(fields=["name", "key_hash"], name="ndes_transaction_of_key"),)
+        constraints = (
+            models.UniqueConstraint(fields=["service", "name", "key_hash"], name="ndes_transaction_of_device"),
+        )
         indexes = (models.Index(fields=["changed"], name="ndes_transaction_changed"),)
+
+
+class Failure(models.Model):
+    """A message that was refused, as it was, so that somebody can look into it."""
+
+    service = models.TextField()
+    occurred = models.BigIntegerField()
+    rule = models.TextField()
+    reason = models.TextField()
+    fail_info = models.TextField()  # as SCEP said it; empty where HTTP did
+    transaction_name = models.TextField()
+    signer = models.TextField()
+    peer = models.TextField()
+    message = models.BinaryField()
+
+    class Meta:
+        db_table = "ndes_failure"

@@ -38,6 +38,11 @@ def template_for(extensions: Mapping[str, Extension], settings: NdesSettings) ->
         except EncodingError:
             bits = b""
         usage = bits[0] if bits else 0
+    return template_for_usage(usage, settings)
+
+
+def template_for_usage(usage: int, settings: NdesSettings) -> str:
+    """The same by the first octet of a key usage."""
     signs, encrypts = bool(usage & _SIGNATURE), bool(usage & _ENCRYPTION)
     if signs and not encrypts:
         return settings.signature_template

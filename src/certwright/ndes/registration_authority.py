@@ -2,13 +2,16 @@
 
 Always RSA, whatever the CA's key: nothing else can be encrypted to. Keys lie sealed in a folder, one name per
 generation: `signing-00001.key` with `signing-00001.der`. Both are enrolled through the door that everybody uses. The
-encryption key of the generation before still opens what was encrypted to it.
+encryption key of the generation before still opens what was encrypted to it, and after the CA got a new key the last
+certificate that its old key signed still signs, for devices that trust nothing else yet.
 """
 
 from __future__ import annotations
 
+import os
 import re
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -38,6 +41,8 @@ TEMPLATES: Final = {SIGNING: "NDESSigning", ENCRYPTION: "NDESEncryption"}
 """Ours. Those of Windows make enrollment agents, which this service need not be: it asks for itself."""
 _NAME: Final = re.compile(r"(signing|encryption)-(\d{5})")
 _KEPT: Final = 2
+_LOOKED_BACK: Final = 4
+_SETTLED: Final = 2_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +51,7 @@ class RaCertificates:
 
     signing: Credentials
     encryption: tuple[Credentials, ...]
+    signing_before: Credentials | None = None  # the newest one under another key of the CA
 
     @property
     def renew_after(self) -> datetime:
@@ -67,16 +73,28 @@ class RegistrationAuthority:
         self._lock = threading.Lock()
         self._names: tuple[str, ...] = ()
         self._current: RaCertificates | None = None
+        self._looked: tuple[int, RaCertificates] | None = None  # when the folder had changed last
 
     def current(self) -> RaCertificates:
         """Raises:
         ConfigurationError: nothing is enrolled, or it cannot be read.
         """
+        changed = self._changed()
+        if self._looked is not None and self._looked[0] == changed:
+            return self._looked[1]
         names = self._complete()
         with self._lock:
             if self._current is None or names != self._names:
                 self._current, self._names = self._load(names), names
+            settled = time.time_ns() - changed > _SETTLED  # two changes within a tick of the clock look like one
+            self._looked = (changed, self._current) if settled else None
             return self._current
+
+    def _changed(self) -> int:
+        try:
+            return os.stat(self._folder).st_mtime_ns
+        except OSError:
+            return 0
 
     def enroll(self, door: CertRequest, approve: Callable[[int], None]) -> RaCertificates:
         """New keys and certificates for both uses.
@@ -124,7 +142,19 @@ class RegistrationAuthority:
         if not signing or not encryption:
             raise ConfigurationError("NDES has no certificates; run: certwright ndes enable")
         opened = tuple(self._open(name) for name in reversed(encryption[-_KEPT:]))
-        return RaCertificates(self._open(signing[-1]), opened)
+        before = self._under_another_key(signing)
+        return RaCertificates(self._open(signing[-1]), opened, self._open(before) if before else None)
+
+    def _under_another_key(self, signing: list[str]) -> str:
+        """The newest of a signing certificate's predecessors that another key of the CA signed; empty for none."""
+        issuers = {name: self._issuing_key(name) for name in signing[-_LOOKED_BACK:]}
+        return next((name for name in reversed(issuers) if issuers[name] != issuers[signing[-1]]), "")
+
+    def _issuing_key(self, name: str) -> bytes | None:
+        try:
+            return CertificateView.parse((self._folder / f"{name}.der").read_bytes()).authority_key_identifier
+        except (OSError, EncodingError):
+            return None
 
     def _open(self, name: str) -> Credentials:
         path = self._folder / f"{name}.der"
@@ -148,6 +178,7 @@ class RegistrationAuthority:
         keys = self._make_keys()
         names = self._complete()
         keep = {name for use in TEMPLATES for name in [each for each in names if each.startswith(use)][-_KEPT:]}
+        keep.add(self._under_another_key([name for name in names if name.startswith(SIGNING)]))
         for name in keys.names():
             if _NAME.fullmatch(name) and name not in keep:
                 (self._folder / f"{name}.der").unlink(missing_ok=True)

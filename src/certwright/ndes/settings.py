@@ -10,6 +10,9 @@ from typing import Final
 from certwright.adcs.errors import InvalidArgument
 from certwright.pki.enveloped_data import STRONG, ContentCipher
 
+BUILT_IN: Final = "built-in"
+WEBHOOK: Final = "webhook"
+
 
 class ChallengeMode(StrEnum):
     """What an initial request must bring."""
@@ -38,6 +41,15 @@ class NdesSettings:
     triple_des: bool = True
     des: bool = False
     account: str = "NDES"
+    ca: str = ""  # configuration string or name; empty: the issuing one
+    rollover_days: int = 30
+    policy: str = BUILT_IN
+    policy_options: str = ""
+    webhook_url: str = ""
+    webhook_timeout: int = 10
+    webhook_plain: bool = False
+    webhook_ca: str = ""  # PEM
+    webhook_key: str = ""  # sealed, hex; set by `ndes webhook-key`, not by hand
 
     @classmethod
     def load(cls, stored: Mapping[str, str]) -> NdesSettings:
@@ -79,6 +91,8 @@ class NdesSettings:
                 case _:
                     if not text and key in _NEVER_EMPTY:
                         raise InvalidArgument(f"{key} must not be empty")
+                    if len(text) > MAX_TEXT:
+                        raise InvalidArgument(f"{key} has at most {MAX_TEXT} characters")
                     values[name] = text
         return replace(self, **values)  # type: ignore[arg-type]
 
@@ -108,13 +122,21 @@ def _text(value: object) -> str:
     return str(value)
 
 
+MAX_TEXT: Final = 32_768
+"""Characters of a setting: a CA in PEM, or the options of a policy module."""
 _RANGES: Final = {
     "challenge-length": (8, 64),
     "challenge-cache": (1, 100_000),
     "challenge-minutes": (1, 7 * 24 * 60),
     "answer-minutes": (1, 24 * 60),
+    "rollover-days": (0, 3660),
+    "webhook-timeout": (1, 60),
 }
-_NEVER_EMPTY: Final = frozenset({"signature-template", "encryption-template", "general-purpose-template"})
+_NEVER_EMPTY: Final = frozenset({"signature-template", "encryption-template", "general-purpose-template", "policy"})
+INTERNAL: Final = frozenset({"enabled", "account", "static-digest", "webhook-key"})
+"""Settings that have commands of their own."""
+SECRET: Final = frozenset({"static-digest", "webhook-key"})
+"""Settings that no list and no event tells."""
 
 MEANINGS: Final[Mapping[str, str]] = {
     "challenge": "What an initial request must bring: one-time, static or none. [EnforcePassword, UseSinglePassword]",
@@ -129,5 +151,13 @@ MEANINGS: Final[Mapping[str, str]] = {
     "sha1": "Read messages signed by way of SHA-1. Answers are signed with SHA-256.",
     "triple-des": "Read and write messages encrypted with 3DES.",
     "des": "Read and write messages encrypted with DES, which protects nothing.",
+    "ca": "The CA that issues, by name or configuration string; empty: the issuing CA. [CAInfo]",
+    "rollover-days": "How long after a CA got a new key devices that trust the one before are told of it.",
+    "policy": "Who decides on challenges and requests: built-in, webhook, or an installed module. [Modules]",
+    "policy-options": "What an installed policy module is told; it says which.",
+    "webhook-url": "Where the policy module webhook asks.",
+    "webhook-timeout": "Seconds for an answer of the webhook; after that the request is refused for now.",
+    "webhook-plain": "Ask the webhook by http, not https, also on another host.",
+    "webhook-ca": "Certificate of the CA, in PEM, that the webhook's must be from; empty: those of the system.",
 }
 """The settings people may change, and what they are about."""

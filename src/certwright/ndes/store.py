@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 
 from certwright.database import Connection, Row
@@ -22,16 +22,44 @@ class State(IntEnum):
 # -- settings --------------------------------------------------------------------------------------------------------
 
 
-def settings(connection: Connection) -> dict[str, str]:
-    return dict(connection.many("SELECT name, value FROM ndes_setting"))
+def settings(connection: Connection, service: str) -> list[tuple[str, str]]:
+    """Of one service: those that differ from their defaults."""
+    rows = connection.many("SELECT name, value FROM ndes_setting WHERE service = ? ORDER BY name", (service,))
+    return [(name, value) for name, value in rows]
 
 
-def put_settings(connection: Connection, values: Mapping[str, str]) -> None:
+def put_settings(connection: Connection, service: str, values: Mapping[str, str]) -> None:
     for name, value in values.items():
         connection.execute(
-            "INSERT INTO ndes_setting (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = ?",
-            (name, value, value),
+            "INSERT INTO ndes_setting (service, name, value) VALUES (?, ?, ?)"
+            " ON CONFLICT (service, name) DO UPDATE SET value = ?",
+            (service, name, value, value),
         )
+
+
+# -- services --------------------------------------------------------------------------------------------------------
+
+
+def services(connection: Connection) -> list[str]:
+    """Names of all that there are beside the one at the classic addresses."""
+    return [name for (name,) in connection.many("SELECT name FROM ndes_service ORDER BY name")]
+
+
+def insert_service(connection: Connection, name: str, when: int) -> bool:
+    """False where there is one of that name."""
+    return (
+        connection.execute(
+            "INSERT INTO ndes_service (name, created) VALUES (?, ?) ON CONFLICT (name) DO NOTHING", (name, when)
+        ).rowcount
+        == 1
+    )
+
+
+def delete_service(connection: Connection, name: str) -> bool:
+    """With its settings and challenges. What its devices asked for stays in the lists. False where there is none."""
+    connection.execute("DELETE FROM ndes_setting WHERE service = ?", (name,))
+    connection.execute("DELETE FROM ndes_challenge WHERE service = ?", (name,))
+    return connection.execute("DELETE FROM ndes_service WHERE name = ?", (name,)).rowcount == 1
 
 
 # -- challenges ------------------------------------------------------------------------------------------------------
@@ -42,6 +70,7 @@ class Challenge:
     """A one-time challenge that was given out. The password itself is not here."""
 
     id: int
+    service: str
     template: str
     names: tuple[str, ...]
     issued_to: str
@@ -51,7 +80,7 @@ class Challenge:
     used_by: str
 
 
-_CHALLENGE = "id, template, names, issued_to, created, expires, used, used_by"
+_CHALLENGE = "id, service, template, names, issued_to, created, expires, used, used_by"
 
 
 def lock_challenges(connection: Connection) -> None:
@@ -62,6 +91,7 @@ def lock_challenges(connection: Connection) -> None:
 
 def insert_challenge(
     connection: Connection,
+    service: str,
     digest: bytes,
     template: str,
     names: Sequence[str],
@@ -70,25 +100,33 @@ def insert_challenge(
     expires: int,
 ) -> int:
     return connection.insert_returning(
-        "INSERT INTO ndes_challenge (digest, template, names, issued_to, created, expires, used_by)"
-        " VALUES (?, ?, ?, ?, ?, ?, '')",
-        (digest, template, json.dumps(list(names)), issued_to, when, expires),
+        "INSERT INTO ndes_challenge (service, digest, template, names, issued_to, created, expires, used_by)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, '')",
+        (service, digest, template, json.dumps(list(names)), issued_to, when, expires),
     )
 
 
-def challenge(connection: Connection, digest: bytes) -> Challenge | None:
-    row = connection.one(f"SELECT {_CHALLENGE} FROM ndes_challenge WHERE digest = ?", (digest,))  # noqa: S608
+def challenge(connection: Connection, service: str, digest: bytes) -> Challenge | None:
+    row = connection.one(
+        f"SELECT {_CHALLENGE} FROM ndes_challenge WHERE digest = ? AND service = ?",  # noqa: S608
+        (digest, service),
+    )
     return None if row is None else _challenge(row)
 
 
-def challenges(connection: Connection, limit: int) -> list[Challenge]:
+def challenges(connection: Connection, service: str, limit: int) -> list[Challenge]:
     """The latest first."""
-    rows = connection.many(f"SELECT {_CHALLENGE} FROM ndes_challenge ORDER BY id DESC LIMIT ?", (limit,))  # noqa: S608
+    rows = connection.many(
+        f"SELECT {_CHALLENGE} FROM ndes_challenge WHERE service = ? ORDER BY id DESC LIMIT ?",  # noqa: S608
+        (service, limit),
+    )
     return [_challenge(row) for row in rows]
 
 
-def count_unused(connection: Connection, now: int) -> int:
-    row = connection.one("SELECT COUNT(*) FROM ndes_challenge WHERE used IS NULL AND expires > ?", (now,))
+def count_unused(connection: Connection, service: str, now: int) -> int:
+    row = connection.one(
+        "SELECT COUNT(*) FROM ndes_challenge WHERE service = ? AND used IS NULL AND expires > ?", (service, now)
+    )
     return 0 if row is None else int(row[0])
 
 
@@ -112,8 +150,8 @@ def delete_challenges(connection: Connection, before: int) -> int:
 
 
 def _challenge(row: Row) -> Challenge:
-    challenge_id, template, names, issued_to, created, expires, used, used_by = row
-    return Challenge(challenge_id, template, tuple(json.loads(names)), issued_to, created, expires, used, used_by)
+    challenge_id, service, template, names, *rest = row
+    return Challenge(challenge_id, service, template, tuple(json.loads(names)), *rest)
 
 
 # -- transactions ----------------------------------------------------------------------------------------------------
@@ -124,6 +162,7 @@ class Transaction:
     """A device's request as it stands."""
 
     id: int
+    service: str
     name: str  # transaction ID
     key_hash: bytes
     request_hash: bytes
@@ -139,29 +178,33 @@ class Transaction:
 
 
 _TRANSACTION = (
-    "id, name, key_hash, request_hash, request_id, state, template, subject, renewal, peer, message, created, changed"
+    "id, service, name, key_hash, request_hash, request_id, state, template, subject, renewal, peer, message,"
+    " created, changed"
 )
 
 
-def transactions_called(connection: Connection, name: str) -> list[Transaction]:
+def transactions_called(connection: Connection, service: str, name: str) -> list[Transaction]:
     """Of every key; there is one as a rule."""
     rows = connection.many(
-        f"SELECT {_TRANSACTION} FROM ndes_transaction WHERE name = ? ORDER BY id",  # noqa: S608
-        (name,),
+        f"SELECT {_TRANSACTION} FROM ndes_transaction WHERE service = ? AND name = ? ORDER BY id",  # noqa: S608
+        (service, name),
     )
     return [_transaction(row) for row in rows]
 
 
-def latest_transactions(connection: Connection, limit: int) -> list[Transaction]:
+def latest_transactions(connection: Connection, limit: int, service: str | None = None) -> list[Transaction]:
+    """Of one service, or of all."""
+    where, values = ("", ()) if service is None else ("WHERE service = ? ", (service,))
     rows = connection.many(
-        f"SELECT {_TRANSACTION} FROM ndes_transaction ORDER BY changed DESC, id DESC LIMIT ?",  # noqa: S608
-        (limit,),
+        f"SELECT {_TRANSACTION} FROM ndes_transaction {where}ORDER BY changed DESC, id DESC LIMIT ?",  # noqa: S608
+        (*values, limit),
     )
     return [_transaction(row) for row in rows]
 
 
 def begin(
     connection: Connection,
+    service: str,
     name: str,
     key_hash: bytes,
     request_hash: bytes,
@@ -187,10 +230,10 @@ def begin(
         )
     return (
         connection.execute(
-            "INSERT INTO ndes_transaction (name, key_hash, request_hash, state, template, subject, renewal,"
-            " peer, created, changed, message) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, '')"
-            " ON CONFLICT (name, key_hash) DO NOTHING",
-            (name, key_hash, *values),
+            "INSERT INTO ndes_transaction (service, name, key_hash, request_hash, state, template, subject, renewal,"
+            " peer, created, changed, message) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, '')"
+            " ON CONFLICT (service, name, key_hash) DO NOTHING",
+            (service, name, key_hash, *values),
         ).rowcount
         == 1
     )
@@ -198,6 +241,7 @@ def begin(
 
 def settle(
     connection: Connection,
+    service: str,
     name: str,
     key_hash: bytes,
     state: State,
@@ -207,14 +251,37 @@ def settle(
 ) -> None:
     connection.execute(
         "UPDATE ndes_transaction SET state = ?, request_id = ?, message = ?, changed = ?"
-        " WHERE name = ? AND key_hash = ?",
-        (int(state), request_id, message, when, name, key_hash),
+        " WHERE service = ? AND name = ? AND key_hash = ?",
+        (int(state), request_id, message, when, service, name, key_hash),
     )
 
 
-def forget(connection: Connection, name: str, key_hash: bytes) -> None:
+def restore(connection: Connection, row: Transaction) -> None:
+    """As it was read before something else was begun in its place."""
+    connection.execute(
+        "UPDATE ndes_transaction SET request_hash = ?, request_id = ?, state = ?, template = ?, subject = ?,"
+        " renewal = ?, peer = ?, message = ?, created = ?, changed = ? WHERE id = ?",
+        (
+            row.request_hash,
+            row.request_id,
+            int(row.state),
+            row.template,
+            row.subject,
+            row.renewal,
+            row.peer,
+            row.message,
+            row.created,
+            row.changed,
+            row.id,
+        ),
+    )
+
+
+def forget(connection: Connection, service: str, name: str, key_hash: bytes) -> None:
     """A request that never reached the CA."""
-    connection.execute("DELETE FROM ndes_transaction WHERE name = ? AND key_hash = ?", (name, key_hash))
+    connection.execute(
+        "DELETE FROM ndes_transaction WHERE service = ? AND name = ? AND key_hash = ?", (service, name, key_hash)
+    )
 
 
 def delete_settled(connection: Connection, before: int) -> int:
@@ -225,10 +292,11 @@ def delete_settled(connection: Connection, before: int) -> int:
 
 
 def _transaction(row: Row) -> Transaction:
-    row_id, name, key_hash, request_hash, request_id, state, *rest = row
+    row_id, service, name, key_hash, request_hash, request_id, state, *rest = row
     template, subject, renewal, peer, message, created, changed = rest
     return Transaction(
         row_id,
+        service,
         name,
         bytes(key_hash),
         bytes(request_hash),
@@ -242,3 +310,72 @@ def _transaction(row: Row) -> Transaction:
         created,
         changed,
     )
+
+
+# -- failures --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A message that was refused. `message` is empty in lists, and where nobody keeps it any more."""
+
+    id: int
+    service: str
+    occurred: int
+    rule: str
+    reason: str
+    fail_info: str
+    transaction: str
+    signer: str
+    peer: str
+    message: bytes = b""
+
+
+_FAILURE = "id, service, occurred, rule, reason, fail_info, transaction_name, signer, peer"
+
+
+def insert_failure(connection: Connection, failure: Failure) -> None:
+    connection.execute(
+        "INSERT INTO ndes_failure"
+        " (service, occurred, rule, reason, fail_info, transaction_name, signer, peer, message)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            failure.service,
+            failure.occurred,
+            failure.rule,
+            failure.reason,
+            failure.fail_info,
+            failure.transaction,
+            failure.signer,
+            failure.peer,
+            failure.message,
+        ),
+    )
+
+
+def failures(connection: Connection, service: str | None, limit: int) -> list[Failure]:
+    """Of one service, or of all; the latest first."""
+    where, values = ("", ()) if service is None else ("WHERE service = ? ", (service,))
+    rows = connection.many(
+        f"SELECT {_FAILURE} FROM ndes_failure {where}ORDER BY id DESC LIMIT ?",  # noqa: S608
+        (*values, limit),
+    )
+    return [Failure(*row) for row in rows]
+
+
+def failure(connection: Connection, failure_id: int) -> Failure | None:
+    """With its message."""
+    row = connection.one(f"SELECT {_FAILURE}, message FROM ndes_failure WHERE id = ?", (failure_id,))  # noqa: S608
+    if row is None:
+        return None
+    *fields, message = row
+    return replace(Failure(*fields), message=bytes(message))
+
+
+def delete_failures(connection: Connection, before: int, keep: int) -> int:
+    """Those that are old, and all but the `keep` latest."""
+    return connection.execute(
+        "DELETE FROM ndes_failure WHERE occurred < ? OR id <="
+        " (SELECT id FROM ndes_failure ORDER BY id DESC LIMIT 1 OFFSET ?)",
+        (before, keep),
+    ).rowcount

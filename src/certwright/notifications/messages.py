@@ -17,6 +17,8 @@ EVENT_NUMBERS: Final[Mapping[LifecycleKind, int]] = {
     LifecycleKind.CERTIFICATE_EXPIRED: 1002,
     LifecycleKind.CERTIFICATE_EXPIRING: 1003,
     LifecycleKind.CA_CERTIFICATE_EXPIRING: 1003,
+    LifecycleKind.CA_CERTIFICATE_RENEWED: 1001,
+    LifecycleKind.CA_INSTALLED: 1006,
     # Security, of the CA
     LifecycleKind.CA_ISSUED: AuditEvent.CERTIFICATE_ISSUED.value,
     LifecycleKind.CA_PENDING: AuditEvent.REQUEST_PENDED.value,
@@ -48,10 +50,17 @@ SENTENCES: Final[Mapping[LifecycleKind, str]] = {
     LifecycleKind.CA_FAILED: "A request to {object} failed",
     LifecycleKind.CA_REVOKED: "A certificate of {object} is revoked",
     LifecycleKind.CA_KEY_ARCHIVED: "{object} has archived a private key",
+    LifecycleKind.CA_INSTALLED: "The CA {object} is installed",
+    LifecycleKind.CA_CERTIFICATE_RENEWED: "The certificate of the CA {object} is renewed",
     LifecycleKind.CA_CERTIFICATE_EXPIRING: "The certificate of the CA {object} expires soon; renew it",
     LifecycleKind.CRL_PUBLISHED: "{object} has published a CRL",
-    LifecycleKind.CRL_NEEDS_KEY: "The next CRL of {object} needs the CA's key, which is offline: bring it online",
+    LifecycleKind.CRL_NOT_PUBLISHED: "A CRL of {object} did not reach every place where clients look for it",
+    LifecycleKind.CRL_NEEDS_KEY: "The next CRL of {object} needs the CA's offline key, or has to be carried here",
     LifecycleKind.CRL_OVERDUE: "The CRL of {object} has expired: its certificates are refused until it is published",
+    LifecycleKind.ANSWERS_ENDING: "The Online Responder's answers for {object} end, or have ended",
+    LifecycleKind.LOCATION_FAILING: "Clients cannot use the location {object}",
+    LifecycleKind.LOCATION_EXPIRING: "What clients find at {object} needs attention",
+    LifecycleKind.LOCATION_RECOVERED: "The location {object} can be used again",
 }
 
 

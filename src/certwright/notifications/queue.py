@@ -29,6 +29,7 @@ from certwright.notifications.values import (
     Delivery,
     DeliveryState,
     HistoryQuery,
+    InView,
     optional_moment,
     seconds,
 )
@@ -51,7 +52,8 @@ _KINDS_KNOWN_FOR: Final = 2.0  # seconds
 
 
 class Queue:
-    def __init__(self, changes: Changes, channels: Channels, hostname: str, actor: str) -> None:
+    def __init__(self, changes: Changes, channels: Channels, hostname: str, actor: str, in_view: InView) -> None:
+        self._in_view = in_view
         self._changes = changes
         self._channels = channels
         self._hostname = hostname
@@ -63,16 +65,18 @@ class Queue:
 
     def put(self, events: Iterable[LifecycleEvent]) -> int:
         """Queue events for every channel that a rule leads to; returns how many deliveries are new."""
+        with self._changes.database.read() as connection:
+            rules = store.active_rules(connection)
+        bounded = [_bounded(event) for event in events]
+        wanted = [(event, rule) for event in bounded for rule in rules if matches(rule.fields, event, self._in_view)]
+        if not wanted:
+            return 0
         new = 0
         with self._changes.database.transaction() as connection:
-            rules = store.active_rules(connection)
             when = seconds(self._changes.clock())
-            for event in events:
-                bounded = _bounded(event)
-                facts = json.dumps(dict(bounded.facts), ensure_ascii=False)
-                for rule in rules:
-                    if matches(rule.fields, bounded):
-                        new += store.put_event(connection, bounded, rule, facts, when)
+            for event, rule in wanted:
+                facts = json.dumps(dict(event.facts), ensure_ascii=False)
+                new += store.put_event(connection, event, rule, facts, when)
         return new
 
     def wanted_kinds(self) -> frozenset[LifecycleKind]:

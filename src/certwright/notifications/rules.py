@@ -12,7 +12,7 @@ from certwright.database import Connection, ConstraintViolated
 from certwright.notifications import store
 from certwright.notifications.changes import Changes, differing
 from certwright.notifications.channel_administration import found as found_channel
-from certwright.notifications.values import Rule, RuleFields, chosen_bands, key, line
+from certwright.notifications.values import InView, Rule, RuleFields, RuleView, chosen_bands, key, line
 
 _MAX_RULES: Final = 200
 
@@ -77,6 +77,15 @@ class Rules:
     def set_enabled(self, rule_id: int, enabled: bool, *, actor: str) -> Rule:
         return self.edit(rule_id, replace(self.get(rule_id).fields, enabled=enabled), actor=actor)
 
+    def follow_view(self, view: RuleView, *, actor: str) -> None:
+        """A saved view has changed: rules that filter by it do with it."""
+        for rule in self.list():
+            if rule.fields.view is not None and rule.fields.view.id == view.id and rule.fields.view != view:
+                self.edit(rule.id, replace(rule.fields, view=view), actor=actor)
+
+    def using_view(self, view_id: int) -> Sequence[Rule]:
+        return [rule for rule in self.list() if rule.fields.view is not None and rule.fields.view.id == view_id]
+
     def delete(self, rule_id: int, *, actor: str) -> None:
         with self._changes.change(actor) as change:
             rule = _found(change.connection, rule_id)
@@ -86,7 +95,7 @@ class Rules:
             )
 
 
-def matches(fields: RuleFields, event: LifecycleEvent) -> bool:
+def matches(fields: RuleFields, event: LifecycleEvent, in_view: InView) -> bool:
     """Does an event go where the rule leads? See `RuleFields`."""
     if event.kind not in fields.kinds:
         return False
@@ -97,9 +106,12 @@ def matches(fields: RuleFields, event: LifecycleEvent) -> bool:
         return False
     if fields.tag and key(fields.tag) not in {key(tag) for tag in str(facts.get("tags", "")).split(",")}:
         return False
-    if fields.bands and event.kind is LifecycleKind.CERTIFICATE_EXPIRING:
-        return facts.get("band") in fields.bands
-    return True
+    if fields.bands and event.kind is LifecycleKind.CERTIFICATE_EXPIRING and facts.get("band") not in fields.bands:
+        return False
+    if fields.view is None:
+        return True
+    certificate = facts.get("certificate")
+    return isinstance(certificate, int) and in_view(fields.view.filter, certificate)
 
 
 def _checked(fields: RuleFields) -> RuleFields:
@@ -131,6 +143,7 @@ def _facts(fields: RuleFields) -> dict[str, str | int]:
         "domain": fields.domain,
         "tag": fields.tag,
         "bands": ", ".join(map(str, fields.bands)),
+        "view": fields.view.name if fields.view else "",
         "enabled": "yes" if fields.enabled else "no",
     }
 

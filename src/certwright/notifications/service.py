@@ -15,7 +15,7 @@ from certwright.notifications.channel_administration import Channels
 from certwright.notifications.queue import Queue
 from certwright.notifications.rules import Rules
 from certwright.notifications.targets import Targets
-from certwright.notifications.values import Delivered, Delivery, HistoryQuery
+from certwright.notifications.values import Delivered, Delivery, HistoryQuery, InView
 
 SYSTEM: Final = r"NT AUTHORITY\SYSTEM"
 
@@ -28,6 +28,7 @@ class Notifications:
         hostname: this host, as mails and documents name it.
         webhook_allow: hosts and networks that webhooks may call although they are not public.
         actor: who acts on a clock.
+        in_view: asks the inventory, which is another room.
     """
 
     def __init__(
@@ -41,12 +42,13 @@ class Notifications:
         clock: Clock = lambda: datetime.now(UTC),
         actor: str = SYSTEM,
         targets: Targets | None = None,
+        in_view: InView = lambda _filter, _certificate: False,
     ) -> None:
         changes = Changes(database, record, clock)
         self.targets = targets or Targets(webhook_allow)
         self.channels = Channels(changes, sealer, self.targets, hostname)
         self.rules = Rules(changes)
-        self.queue = Queue(changes, self.channels, hostname, actor)
+        self.queue = Queue(changes, self.channels, hostname, actor, in_view)
 
     def notify(self, event: LifecycleEvent) -> None:
         """Queue an event for everybody whom a rule wants told. The same event twice is told once."""

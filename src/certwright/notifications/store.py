@@ -21,6 +21,7 @@ from certwright.notifications.values import (
     MailSecurity,
     Rule,
     RuleFields,
+    RuleView,
     WebhookFields,
     key,
     moment,
@@ -153,6 +154,7 @@ def _rule(row: Row) -> Rule:
         tag=stored["tag"],
         bands=tuple(stored["bands"]),
         enabled=bool(enabled),
+        view=RuleView(**stored["view"]) if stored.get("view") else None,
     )
     return Rule(row_id, fields, channel_name, moment(created))
 
@@ -165,6 +167,7 @@ def _filters(fields: RuleFields) -> str:
             "domain": fields.domain,
             "tag": fields.tag,
             "bands": list(fields.bands),
+            "view": asdict(fields.view) if fields.view else None,
         }
     )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import secrets
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import IntEnum, StrEnum
@@ -115,6 +115,23 @@ class Channel:
 
 
 @dataclass(frozen=True, slots=True)
+class RuleView:
+    """A saved view of the inventory, as it was when the rule was saved: which certificates it holds.
+
+    Args:
+        filter: for the inventory alone.
+    """
+
+    id: int
+    name: str
+    filter: str
+
+
+InView = Callable[[str, int], bool]
+"""Does a view's filter hold a certificate of the inventory, by its number?"""
+
+
+@dataclass(frozen=True, slots=True)
 class RuleFields:
     """Which events go to a channel. All filters that are given must match; one of several values is enough.
 
@@ -122,6 +139,7 @@ class RuleFields:
 
     Args:
         bands: of `certificate-expiring`: upper ends of bands in days; none means all of them.
+        view: only events about certificates that it holds when they happen.
     """
 
     name: str
@@ -132,6 +150,7 @@ class RuleFields:
     tag: str = ""
     bands: tuple[int, ...] = ()
     enabled: bool = True
+    view: RuleView | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,6 +49,7 @@ class NonIssued(StrEnum):
 
 class SignedWith(StrEnum):
     CERTIFICATE = "certificate"  # a signing certificate of the template OCSPResponseSigning
+    CHOSEN = "chosen"  # one that an administrator brought; renewed by people
     CA_KEY = "ca-key"
 
 
@@ -80,7 +81,11 @@ _ALL: Final = (
     Setting("hash-algorithms", "What CertIDs may be hashed with.", "sha1,sha256", "sha1"),
     Setting("max-requests", f"Certificates one message may ask for, up to {MOST_REQUESTS}.", "16", "1"),
     Setting("non-issued", "Numbers the CA never issued: unknown, good or revoked (RFC 6960 2.2).", "unknown", "good"),
-    _same("signed-with", "certificate (template OCSPResponseSigning), or ca-key.", "certificate"),
+    _same(
+        "signed-with",
+        "certificate (template OCSPResponseSigning), chosen (installed by hand), or ca-key.",
+        "certificate",
+    ),
     _same("responder-id", "How answers name their signer: key or name.", "key"),
     _same("validity-minutes", "How long an answer is good for.", "720"),
     _same("clock-skew-minutes", "How far thisUpdate lies back, for clients whose clock is slow.", "10"),
@@ -121,16 +126,16 @@ class RevocationConfiguration:
         return cls(
             profile=profile,
             nonce=_choice(texts, "nonce", NoncePolicy),
-            hash_algorithms=_checked(texts, "hash-algorithms", _hashes),
-            max_requests=_checked(texts, "max-requests", _number(1, MOST_REQUESTS)),
+            hash_algorithms=checked(texts, "hash-algorithms", _hashes),
+            max_requests=checked(texts, "max-requests", number_between(1, MOST_REQUESTS)),
             non_issued=_choice(texts, "non-issued", NonIssued),
             signed_with=_choice(texts, "signed-with", SignedWith),
             responder_id=_choice(texts, "responder-id", ResponderId),
-            validity=timedelta(minutes=_checked(texts, "validity-minutes", _number(*_VALIDITY_MINUTES))),
-            clock_skew=timedelta(minutes=_checked(texts, "clock-skew-minutes", _number(0, 60))),
-            max_age=_checked(texts, "max-age-seconds", _number(0, 864_000)),
-            archive_cutoff=_checked(texts, "archive-cutoff", _switch),
-            pre_produce=_checked(texts, "pre-produce", _number(0, MOST_KEPT)),
+            validity=timedelta(minutes=checked(texts, "validity-minutes", number_between(*_VALIDITY_MINUTES))),
+            clock_skew=timedelta(minutes=checked(texts, "clock-skew-minutes", number_between(0, 60))),
+            max_age=checked(texts, "max-age-seconds", number_between(0, 864_000)),
+            archive_cutoff=checked(texts, "archive-cutoff", _switch),
+            pre_produce=checked(texts, "pre-produce", number_between(0, MOST_KEPT)),
             texts=MappingProxyType(texts),
         )
 
@@ -160,7 +165,12 @@ def _known(key: str) -> Setting:
     return found
 
 
-def _checked(texts: Mapping[str, str], key: str, read: Callable[[str], _T]) -> _T:
+def checked(texts: Mapping[str, str], key: str, read: Callable[[str], _T]) -> _T:
+    """What a setting's text says.
+
+    Raises:
+        InvalidArgument: `read` raises `ValueError`.
+    """
     text = texts[key]
     try:
         return read(text.strip().lower())
@@ -178,10 +188,12 @@ def _choice(texts: Mapping[str, str], key: str, kind: type[_Choice], default: _C
         except ValueError:
             raise ValueError(f"it is one of {', '.join(kind)}") from None
 
-    return _checked(texts, key, read)
+    return checked(texts, key, read)
 
 
-def _number(least: int, most: int) -> Callable[[str], int]:
+def number_between(least: int, most: int) -> Callable[[str], int]:
+    """Reads a whole number within bounds."""
+
     def read(text: str) -> int:
         if not (text.isascii() and text.isdigit()) or not least <= int(text[:10]) <= most:
             raise ValueError(f"it is a number from {least} to {most}")

@@ -1,5 +1,5 @@
 # mypy: disable-error-code="var-annotated"
-"""Table of the Online Responder. `store` alone reads and writes it."""
+"""Tables of the Online Responder. `store` alone reads and writes them."""
 
 from __future__ import annotations
 
@@ -16,3 +16,38 @@ class RevocationConfiguration(models.Model):
 
     class Meta:
         db_table = "online_responder_configuration"
+
+
+class CaElsewhere(models.Model):
+    """One key of a CA whose database is not here: its certificate, and where its CRLs are copied from."""
+
+    name = models.TextField(unique=True)
+    certificate = models.BinaryField()  # DER
+    sources = models.TextField()  # JSON: what differs from the defaults
+
+    class Meta:
+        db_table = "online_responder_elsewhere"
+
+
+class CopiedCrl(models.Model):
+    """The CRL that was copied last of a CA elsewhere, and how the last attempt went. Times are seconds."""
+
+    ca = models.ForeignKey(CaElsewhere, on_delete=models.CASCADE)
+    is_delta = models.BooleanField()
+    number = models.TextField(null=True)  # decimal: it may have 160 bits
+    base_number = models.TextField(null=True)
+    this_update = models.BigIntegerField(null=True)  # null until one was taken
+    next_update = models.BigIntegerField(null=True)
+    next_publish = models.BigIntegerField(null=True)
+    entries = models.BigIntegerField()
+    size = models.BigIntegerField()
+    digest = models.TextField()  # SHA-256 of the list, hex
+    url = models.TextField()  # where it was taken from
+    taken_when = models.BigIntegerField(null=True)
+    tried_when = models.BigIntegerField()
+    error = models.TextField()  # of the last attempt; empty when it went well
+    data = models.BinaryField(null=True)  # the list, DER; last, so that what is asked often passes it by
+
+    class Meta:
+        db_table = "online_responder_crl"
+        constraints = (models.UniqueConstraint(fields=["ca", "is_delta"], name="online_responder_one_crl_of_a_kind"),)

@@ -113,7 +113,7 @@ class Responder:
         self._clock = clock
         self._lock = threading.Lock()
         self._picture = _Picture()
-        self._changes = 0
+        self.changes = 0  # how often answers were dropped; written under the lock
         self._answers: dict[bytes, _Kept] = {}  # by CertID, the oldest first
         self._statuses: dict[tuple[str, int, int], CertificateStatus] = {}  # by CA, key, serial number
         self._questions: dict[bytes, bytes] = {}  # whole requests to the CertID they ask for
@@ -139,7 +139,7 @@ class Responder:
                 self._heard.setdefault(provider.ca, self._clock())
             self._picture = _Picture(MappingProxyType(by_hashes), MappingProxyType(by_key), providers)
             if before != {key: issuer.version for key, issuer in by_key.items()}:
-                self._changes += 1
+                self.changes += 1
                 for kept in (self._answers, self._statuses, self._questions, self._asked_for):
                     kept.clear()
 
@@ -225,7 +225,7 @@ class Responder:
 
     def _made(self, cert_id: CertId, issuer: Issuer, now: datetime, ask: bool) -> _Kept:
         """A new answer, which is kept where there is a certificate. Raises as `_status`."""
-        changes = self._changes
+        changes = self.changes
         status = self._status(issuer, cert_id.serial, now, ask)
         signed = self._signed([(cert_id, status)], issuer, now, None, ask)
         answer = TRY_LATER if signed is None else Answer(signed[0])
@@ -237,7 +237,7 @@ class Responder:
         kept = _Kept(answer, issuer, cert_id, (answer.produced + answer.until) // 2)
         if answer.until:
             with self._lock:
-                if self._changes == changes:
+                if self.changes == changes:
                     self._forget(cert_id.der)
                     if len(self._answers) >= MOST_KEPT:
                         self._forget(next(iter(self._answers)))
@@ -266,11 +266,11 @@ class Responder:
             return known
         if not ask:
             raise _MustAsk
-        changes = self._changes
+        changes = self.changes
         found = issuer.provider.status(serial, issuer.key_index, now)
         if found is not None:
             with self._lock:
-                if self._changes == changes:
+                if self.changes == changes:
                     _make_room(self._statuses)
                     self._statuses[key] = found
         return found
@@ -318,13 +318,22 @@ class Responder:
             if name in self._silent:
                 self._silent.discard(name)
                 log.info("revocation_provider_available", ca=name)
-            if changed:
+            if changed is None:
+                self._drop_all(name)
+            elif changed:
                 self._drop(name, changed)
+
+    def _drop_all(self, ca: str) -> None:
+        with self._lock:
+            self.changes += 1
+            self._statuses = {key: status for key, status in self._statuses.items() if key[0] != ca}
+            for cert_id in [cert_id for cert_id, kept in self._answers.items() if kept.issuer.ca == ca]:
+                self._forget(cert_id)
 
     def _drop(self, ca: str, serials: Iterable[int]) -> None:
         keys = [issuer.key_index for issuer in self._picture.by_key.values() if issuer.ca == ca]
         with self._lock:
-            self._changes += 1
+            self.changes += 1
             for serial in serials:
                 for key_index in keys:
                     self._statuses.pop((ca, key_index, serial), None)
@@ -345,23 +354,27 @@ class Responder:
     def refresh(self, most: int) -> int:
         """Make anew what has lived half of its life, the oldest first; returns how many were made.
 
-        Raises:
-            ProviderUnavailable: the provider cannot say; the old answers stay until their end.
+        Where a provider cannot say, the old answers stay until their end.
         """
         now = self._now()
         with self._lock:
             oldest = list(itertools.islice(self._answers.values(), most))
         made = 0
+        silent: set[str] = set()
         for kept in oldest:
             if now.timestamp() < kept.refresh_after:
-                break
+                continue
             issuer = self._picture.by_key.get(kept.issuer.key)
-            if issuer is not None:
+            if issuer is not None and issuer.ca not in silent:
                 self._forget_status(issuer, kept.cert_id.serial)
-                fresh = self._made(kept.cert_id, issuer, now, ask=True)
-                if fresh.answer.until:
-                    made += 1
-                    continue
+                try:
+                    fresh = self._made(kept.cert_id, issuer, now, ask=True)
+                except ProviderUnavailable:
+                    silent.add(issuer.ca)  # `follow` says so in the log, or the health of its lists does
+                else:
+                    if fresh.answer.until:
+                        made += 1
+                        continue
             with self._lock:  # nobody answers for it any more, or nothing can be signed
                 if self._answers.get(kept.cert_id.der) is kept and now.timestamp() >= kept.answer.until:
                     self._forget(kept.cert_id.der)
@@ -404,4 +417,7 @@ def _single(
     else:
         encoded = ocsp.revoked(status.revoked, status.reason)
     extensions = ocsp.archive_cutoff(issuer.certificate.not_before) if configuration.archive_cutoff else b""
-    return ocsp.single_response(cert_id.der, encoded, now - configuration.clock_skew, until, extensions)
+    known = now - configuration.clock_skew
+    if status is not None and status.known is not None:
+        known = min(known, status.known)
+    return ocsp.single_response(cert_id.der, encoded, known, until, extensions)

@@ -23,12 +23,14 @@ class CertificateStatus:
     Args:
         revoked: since when it is revoked; None for a good one.
         reason: CRLReason, 0 for none; 6 while it is on hold.
-        until: when this ceases to be so by itself: a revocation that takes effect later.
+        until: when this ceases to be so by itself: a revocation that takes effect later; the end of a CRL.
+        known: the moment for which this is known, where that is not now: a CRL's thisUpdate.
     """
 
     revoked: datetime | None = None
     reason: int = 0
     until: datetime | None = None
+    known: datetime | None = None
 
 
 GOOD = CertificateStatus()
@@ -48,8 +50,10 @@ class RevocationProvider(Protocol):
             ProviderUnavailable: it cannot be found out.
         """
 
-    def changes(self) -> Collection[int]:
-        """Serial numbers whose status changed since this was asked last. Called by one thread.
+    def changes(self) -> Collection[int] | None:
+        """Serial numbers whose status changed since this was asked last; None when any may have.
+
+        Called by one thread.
 
         Raises:
             ProviderUnavailable: as above. The next call tells of these changes too.

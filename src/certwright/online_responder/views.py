@@ -54,7 +54,7 @@ def request_of_path(path: bytes) -> bytes:
 
 
 class OcspService:
-    """The `PlainService` of the responder."""
+    """The `PlainService` of the responder, a steady one."""
 
     body_limit = BODY_LIMIT
 
@@ -63,6 +63,11 @@ class OcspService:
         self._clock = clock
         self._paths: dict[bytes, bytes] = {}
         self._gate = threading.Lock()
+
+    @property
+    def generation(self) -> int:
+        """Every revocation that is heard of begins another one."""
+        return self._responder.changes
 
     def answer(self, question: Question) -> Reply | None:
         return self._reply(question, ask=False)

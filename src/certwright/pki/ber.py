@@ -29,10 +29,46 @@ def to_der(data: bytes, *, max_depth: int = MAX_DEPTH, max_octets: int = MAX_OCT
     """
     if len(data) > max_octets:
         raise TooLarge(f"{len(data)} octets; at most {max_octets} are read")
+    if _is_der(data, max_depth):
+        return data
     element, end = _Normaliser(data, max_depth).element()
     if end != len(data):
         raise EncodingError(f"{len(data) - end} bytes follow the end")
     return element if element != data else data
+
+
+def _is_der(data: bytes, max_depth: int) -> bool:
+    """Is there nothing to do? A quick look at every length, since most messages are DER; False where in doubt."""
+    ends: list[int] = []
+    offset, end, size = 0, len(data), len(data)
+    for _ in range(MAX_ELEMENTS):
+        if offset + 2 > end:
+            return False
+        tag, length, start = data[offset], data[offset + 1], offset + 2
+        if tag & 0x1F == 0x1F or tag in (0, _STRING_IN_PIECES):
+            return False
+        if length >= 0x80:
+            start += length & 0x7F
+            if length > 0x84 or length == 0x80 or start > end:
+                return False
+            length = int.from_bytes(data[offset + 2 : start])
+            if length < 0x80 or data[offset + 2] == 0:
+                return False
+        stop = start + length
+        if stop > end or (offset == 0 and stop != size):
+            return False
+        if tag & _CONSTRUCTED:
+            if len(ends) == max_depth:
+                return False
+            ends.append(end)
+            offset, end = start, stop
+        else:
+            offset = stop
+        while offset == end:
+            if not ends:
+                return True
+            end = ends.pop()
+    return False
 
 
 class _Open:

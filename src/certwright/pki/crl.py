@@ -29,6 +29,7 @@ from certwright.pki.extensions import (
     crl_distribution_points,
     decode_authority_key_identifier,
     decode_ca_version,
+    decode_distribution_point_name,
     decode_next_crl_publish,
     distribution_point_name,
     extension,
@@ -301,6 +302,15 @@ class CrlView:
     def next_publish(self) -> datetime | None:
         found = self.extensions.get(oids.NEXT_CRL_PUBLISH)
         return None if found is None else decode_next_crl_publish(found.value)
+
+    @property
+    def distribution_points(self) -> tuple[str, ...]:
+        """The URLs that the list is for, of its issuing distribution point. RFC 5280 5.2.5; none: for all."""
+        found = self.extensions.get(oids.ISSUING_DISTRIBUTION_POINT)
+        if found is None:
+            return ()
+        point = der.Reader.of(found.value, what="issuing distribution point")
+        return tuple(decode_distribution_point_name(point.content(0xA0))) if point.next_tag == 0xA0 else ()
 
     def _integer(self, oid: str) -> int | None:
         found = self.extensions.get(oid)

@@ -10,7 +10,7 @@ import functools
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from certwright.pki import der, oids
 from certwright.pki.errors import EncodingError, TooLarge
@@ -96,8 +96,7 @@ _UPPER_BOUNDS: Final = {  # RFC 5280 appendix A.1; X.520 and RFC 1274 where that
 _DEFAULT_BOUND: Final = 32768
 
 
-@dataclass(frozen=True, slots=True)
-class NameAttribute:
+class NameAttribute(NamedTuple):
     """One AttributeTypeAndValue. `encoded` is the value's own DER: an unchanged name stays unchanged bytes."""
 
     oid: str

@@ -8,7 +8,6 @@ says what is wrong. Whatever the first takes, the second takes too and finds the
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Annotated, Final, NamedTuple
 
 from cryptography import x509
@@ -26,8 +25,7 @@ MAX_VALUES: Final = 100
 _EXTENSION_ATTRIBUTES: Final = frozenset({oids.EXTENSION_REQUEST, oids.MS_CERT_EXTENSIONS})
 
 
-@dataclass(frozen=True, slots=True)
-class Attribute:
+class Attribute(NamedTuple):
     """A PKCS#10 attribute; `values` are DER, in the order they stand in."""
 
     oid: str

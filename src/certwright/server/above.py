@@ -87,6 +87,23 @@ def import_crl(installation: Installation, der: bytes, actor: Requester) -> tupl
     return crl, tuple(names)
 
 
+def imported_crls(installation: Installation) -> Iterator[tuple[CaRecord, str, CrlView]]:
+    """The CRLs of CAs elsewhere as they lie here: the CA of ours that stands below, the file, and the list."""
+    for record in installation.records():
+        seen: set[str] = set()
+        for below, _ in _pairs(record):
+            for oid in (oids.CRL_DISTRIBUTION_POINTS, oids.FRESHEST_CRL):
+                points = below.extensions.get(oid)
+                for name in _file_names(decode_crl_distribution_points(points.value)) if points is not None else ():
+                    if name in seen:
+                        continue
+                    seen.add(name)
+                    try:
+                        yield record, name, CrlView.parse((installation.home.published / name).read_bytes())
+                    except (FileNotFoundError, EncodingError):
+                        continue
+
+
 def _issued_by(installation: Installation, crl: CrlView) -> tuple[CaRecord, CertificateView]:
     """The CA of ours that stands below the CRL's issuer, and the certificate that issuer signed."""
     for record in installation.records():

@@ -2,8 +2,7 @@
 
 The rules are in `ca/` (`installation`, `request_files`, `renewal`); here they meet the home folder: what a new CA's
 settings are, how its keys are called, and what follows when it has a certificate: its entry in the directory, its
-CRLs, the listeners. An `Installation` knows the CAs that had a certificate when it was opened: what follows is done
-with one that was opened afterwards.
+CRLs, the listeners.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from certwright.adcs.errors import AdcsError, ConfigurationError, InvalidArgument
+from certwright.adcs.events import LifecycleEvent, LifecycleKind
 from certwright.adcs.properties import CaType
 from certwright.adcs.requester import Requester, Sid
 from certwright.adcs.roles import CaAccess
@@ -143,9 +143,10 @@ def create_below(
 
 
 def _database(installation: Installation, name: str) -> SqlCaDatabase:
-    """The rows of a CA that has its certificate."""
-    ca_id = installation.ca(name).authority.database.ca().ca_id
-    return SqlCaDatabase(installation.database, installation.audit, ca_id)
+    """The rows of a CA that has its certificate; those that this process serves it by."""
+    database = installation.ca(name).authority.database
+    assert isinstance(database, SqlCaDatabase)
+    return database
 
 
 def create_by_request(
@@ -165,8 +166,12 @@ def waiting(installation: Installation, name: str = "") -> SqlCaDatabase:
         InvalidArgument: there is none, or there are several and none was named.
     """
     found: dict[str, SqlCaDatabase] = {}
+    served = {ca.authority.name for ca in installation.cas}
     for record in list_cas(installation.database):
-        database = SqlCaDatabase(installation.database, installation.audit, record.ca_id)
+        if record.name in served:
+            database = _database(installation, record.name)
+        else:
+            database = SqlCaDatabase(installation.database, installation.audit, record.ca_id)
         if database.certificate_request() is not None:
             found[record.name] = database
     chosen = [database for each, database in found.items() if not name or each.casefold() == name.casefold()]
@@ -240,7 +245,7 @@ def renew(
 
 
 def follow(installation: Installation, name: str, actor: Requester) -> list[str]:
-    """What a CA's new certificate brings with it, for an installation that was opened afterwards.
+    """What a CA's new certificate brings with it.
 
     The entry under which clients find the CA, the files of /CertEnroll/, its CRLs, the listeners' certificate. What
     fails is told and tried again on the clock, or has a command of its own; the CA has its certificate either way.
@@ -249,9 +254,11 @@ def follow(installation: Installation, name: str, actor: Requester) -> list[str]
         what people should know, sentence by sentence.
     """
     told: list[str] = []
+    installation.look_for_cas()
     local = installation.ca(name)
     record = local.authority.database.ca()
     first = len(record.certificates) == 1
+    _tell(installation, record, actor)
     if record.ca_type.is_enterprise:
         told += _offer(installation, record, actor, first=first)
     publish_certificates(installation, record)
@@ -265,9 +272,22 @@ def follow(installation: Installation, name: str, actor: Requester) -> list[str]
             enroll_listener_certificate(installation)
         except AdcsError as error:
             told.append(f"the listeners' certificate was not renewed: {error.message}; run: certwright tls renew")
-    if first:
-        told.append(f"restart the server: it serves {record.name} from then on")
     return told
+
+
+def _tell(installation: Installation, record: CaRecord, actor: Requester) -> None:
+    """Notify of the newest certificate, once."""
+    newest = newest_of(record)
+    kind = LifecycleKind.CA_CERTIFICATE_RENEWED if newest.index else LifecycleKind.CA_INSTALLED
+    facts: dict[str, str | int] = {
+        "ca": record.name,
+        "by": actor.account,
+        "certificate": newest.index,
+        "key": newest.key_index,
+        "not_after": newest.not_after.isoformat(),
+    }
+    identity = f"ca/{record.name}/{newest.index}/certificate"
+    installation.notifications.notify(LifecycleEvent(kind, record.name, installation.clock(), identity, facts))
 
 
 def _offer(installation: Installation, record: CaRecord, actor: Requester, *, first: bool) -> list[str]:

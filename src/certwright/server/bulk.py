@@ -24,7 +24,7 @@ from urllib.parse import unquote_to_bytes
 import httptools
 import structlog
 
-from certwright.endpoints.plain import PlainService, Question, Reply
+from certwright.endpoints.plain import OwnThreads, PlainService, Question, Reply, SteadyService
 from certwright.server.limits import (
     BULK_CONNECTIONS,
     BULK_HEAD_BYTES,
@@ -33,6 +33,7 @@ from certwright.server.limits import (
     END_OF_HEAD,
     HEAD_SECONDS,
     KEEP_ALIVE_SECONDS,
+    LINGER_SECONDS,
     READER_SECONDS,
     without_upgrade,
 )
@@ -42,6 +43,12 @@ log = structlog.get_logger(__name__)
 
 PREFIX: Final = "/certenroll/"
 _CHUNK: Final = 256 << 10
+_REPEATED: Final = 4096
+_MOST_REPEATED: Final = 2048
+"""How many answers are repeated within a second, and how many octets the requests for them have at most."""
+_NO_STORE: Final = b"no-store"
+_AT_ONCE: Final = 32
+"""Requests of one connection that are taken before others have their turn."""
 _JSON: Final = "application/json"
 _ABSOLUTE: Final = re.compile(rb"\Ahttps?://[^/?]*", re.IGNORECASE)
 _REASONS: Final = {200: b"OK"}
@@ -59,10 +66,14 @@ class BulkService:
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
     services: Mapping[bytes, PlainService] = field(default_factory=dict)  # by path, lower-case: b"/ocsp"
     pool: Executor | None = None  # for what they do not have at hand
-    connections: set[BulkProtocol] = field(default_factory=set)
+    connections: dict[BulkProtocol, None] = field(default_factory=dict)  # the oldest first
+    most_connections: int = BULK_CONNECTIONS
     closing: bool = False
     waiting: int = 0  # questions that a thread works on, or that wait for one
     _date: tuple[int, bytes] = (0, b"")
+    _repeated: dict[bytes, bytes] = field(default_factory=dict)  # whole requests to whole answers, of this second
+    _second_ends: float = 0.0
+    _steady: list[tuple[SteadyService, int]] = field(default_factory=list)  # with the generation they are repeated of
 
     def date(self) -> bytes:
         """The Date header's value, made once a second."""
@@ -72,6 +83,37 @@ class BulkService:
             self._date = (second, format_datetime(now, usegmt=True).encode())
         return self._date[1]
 
+    def repeated(self, data: bytes) -> bytes | None:
+        """The answer that the same octets got within this second, where everybody gets that one."""
+        if self.clock().timestamp() >= self._second_ends:
+            self._forget_repeated()
+            return None
+        for service, generation in self._steady:
+            if service.generation != generation:
+                self._forget_repeated()
+                return None
+        return self._repeated.get(data)
+
+    def _forget_repeated(self) -> None:
+        self._repeated.clear()
+        self._second_ends = int(self.clock().timestamp()) + 1.0
+        self._steady = [(each, each.generation) for each in self.services.values() if isinstance(each, SteadyService)]
+
+    def generation_of(self, service: PlainService) -> int | None:
+        """The generation of a service whose answers are repeated; None of any other."""
+        return next((generation for each, generation in self._steady if each is service), None)
+
+    def repeat(self, data: bytes, answer: bytes, service: PlainService, generation: int) -> None:
+        """Give this answer to the same octets again.
+
+        Args:
+            generation: what `generation_of` said before the service was asked; another one now says that something
+                changed meanwhile.
+        """
+        has_room = len(data) <= _MOST_REPEATED and len(self._repeated) < _REPEATED
+        if has_room and self.generation_of(service) == generation:
+            self._repeated[data] = answer
+
     def find(self, url: bytes) -> tuple[PlainService, bytes] | None:
         """The role service behind an address, and what of the path is its own."""
         path = _ABSOLUTE.sub(b"", url, count=1).partition(b"?")[0]
@@ -80,6 +122,14 @@ class BulkService:
             if path[:length].lower() == prefix and path[length : length + 1] in (b"", b"/"):
                 return service, path[length:]
         return None
+
+    def make_room(self) -> None:
+        """End the oldest connection on which nobody waits for an answer: whoever comes now has something to ask.
+
+        Where all of them take answers, the oldest has had the longest time for it.
+        """
+        oldest = next(iter(self.connections))
+        next((each for each in self.connections if each.is_waiting), oldest).give_way()
 
     def sweep(self, now: float) -> None:
         """Hold the time limits; about once a second. `now` is the loop's time."""
@@ -98,6 +148,7 @@ class _Request:
     service_path: bytes = b""
     body: bytes = b""
     query: bytes = b""
+    whole: bytes = b""  # its octets, where they came alone and at once
 
 
 class BulkProtocol(asyncio.Protocol):
@@ -116,6 +167,9 @@ class BulkProtocol(asyncio.Protocol):
         self._writable = asyncio.Event()
         self._writable.set()
         self._ended = False
+        self._alone = b""
+        self._resting = False
+        self._lingering = False
         self._body_left = 0
         self.transport: asyncio.Transport
 
@@ -123,13 +177,12 @@ class BulkProtocol(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)  # uvloop's are of another class
-        self._service.connections.add(self)
-        if len(self._service.connections) > BULK_CONNECTIONS:
-            self._ended = True
-            self.transport.abort()
+        self._service.connections[self] = None
+        if len(self._service.connections) > self._service.most_connections:
+            self._service.make_room()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._service.connections.discard(self)
+        self._service.connections.pop(self, None)
         self._ended = True
         self._writable.set()
         self._queue.clear()
@@ -137,18 +190,35 @@ class BulkProtocol(asyncio.Protocol):
             self._answering.cancel()
 
     def pause_writing(self) -> None:
+        """Whoever does not take answers is not read either: what waits for them stays bounded."""
         self._writable.clear()
+        if not self.transport.is_closing():
+            self.transport.pause_reading()
 
     def resume_writing(self) -> None:
         self._writable.set()
+        if not self._resting:
+            self._go_on()
 
     def close_when_done(self) -> None:
         """The server stops: finish the answer under way, take nothing more."""
         if self._answering is None and not self._queue:
             self.transport.close()
 
+    @property
+    def is_waiting(self) -> bool:
+        """For a request, or for the rest of one; nothing of an answer is under way."""
+        return self._answering is None and not self._queue and self.transport.get_write_buffer_size() == 0
+
+    def give_way(self) -> None:
+        self._ended = True
+        self._service.connections.pop(self, None)
+        self.transport.abort()
+
     def sweep(self, now: float) -> None:
         limit = KEEP_ALIVE_SECONDS if self._idle else HEAD_SECONDS
+        if self._lingering:
+            limit = LINGER_SECONDS
         unsent = self.transport.get_write_buffer_size()
         if unsent == 0 or unsent != self._progress[0]:
             self._progress = (unsent, now)
@@ -163,10 +233,38 @@ class BulkProtocol(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._ended:
             return
+        self._alone = b""
+        if self._idle and self._answering is None and not self._head and self._writable.is_set():
+            again = self._service.repeated(data)
+            if again is not None and not self._service.closing:
+                self._since = self._loop.time()
+                self.transport.write(again)
+                return
+            self._alone = data
         if self._idle:
             self._idle, self._since = False, self._loop.time()
         self._head += data
-        while not self._ended:
+        if not self._resting:
+            self._read_on()
+
+    def _go_on(self) -> None:
+        """After a rest, or once answers are taken again: first what has arrived, then what comes."""
+        self._resting = False
+        self._read_on()
+        if not self._ended and not self._resting and self._writable.is_set() and not self.transport.is_closing():
+            self.transport.resume_reading()
+
+    def _rest(self) -> None:
+        """Let others have their turn: whoever sends many requests ahead does not get all of this process."""
+        self._resting = True
+        if not self.transport.is_closing():
+            self.transport.pause_reading()
+        self._loop.call_soon(self._go_on)
+
+    def _read_on(self) -> None:
+        """Take what has arrived, as long as its answers are taken."""
+        taken = 0
+        while not self._ended and self._writable.is_set():
             if self._body_left:
                 if not self._head:
                     break
@@ -176,6 +274,10 @@ class BulkProtocol(asyncio.Protocol):
             if end < 0 or end > BULK_HEAD_BYTES:
                 if len(self._head) > BULK_HEAD_BYTES:
                     self._refuse(431)
+                break
+            taken += 1
+            if taken > _AT_ONCE:
+                self._rest()
                 break
             head = bytes(self._head[: end + len(END_OF_HEAD)])
             del self._head[: end + len(END_OF_HEAD)]
@@ -257,6 +359,7 @@ class BulkProtocol(asyncio.Protocol):
     def _request(
         self, path: str, service: PlainService | None = None, service_path: bytes = b"", body: bytes = b""
     ) -> _Request:
+        whole, self._alone = self._alone if not self._head else b"", b""  # what follows it is another one
         return _Request(
             self._parser.get_method(),
             path,
@@ -267,6 +370,7 @@ class BulkProtocol(asyncio.Protocol):
             service_path,
             body,
             self._url.partition(b"?")[2],
+            whole,
         )
 
     def _take(self, request: _Request) -> None:
@@ -315,21 +419,26 @@ class BulkProtocol(asyncio.Protocol):
             request.query,
             str((self.transport.get_extra_info("peername") or ("",))[0]),
         )
+        generation = self._service.generation_of(service) if request.whole and request.keep_alive else None
         reply = service.answer(question)
         if reply is None and self._service.waiting < BULK_WAITING:
             self._later(self._work_out(request, service, question))
-        else:
-            self._reply(request, reply or service.busy())
+            return
+        sent = self._reply(request, reply or service.busy())
+        if generation is not None and reply is not None and _NO_STORE not in reply.headers:
+            self._service.repeat(request.whole, sent, service, generation)
 
     async def _work_out(self, request: _Request, service: PlainService, question: Question) -> None:
         self._service.waiting += 1
         try:
-            reply = await self._loop.run_in_executor(self._service.pool, service.work_out, question)
+            pool = service.executor if isinstance(service, OwnThreads) else self._service.pool
+            reply = await self._loop.run_in_executor(pool, service.work_out, question)
         finally:
             self._service.waiting -= 1
         self._reply(request, reply)
 
-    def _reply(self, request: _Request, reply: Reply) -> None:
+    def _reply(self, request: _Request, reply: Reply) -> bytes:
+        """Send a reply; gives the octets."""
         reason = _REASONS.get(reply.status) or HTTPStatus(reply.status).phrase.encode()
         length = b"" if reply.status == 304 else b"Content-Length: %d\r\n" % len(reply.body)
         head = b"HTTP/1.1 %d %s\r\nDate: %s\r\n%s%sX-Content-Type-Options: nosniff\r\n%s\r\n" % (
@@ -340,9 +449,11 @@ class BulkProtocol(asyncio.Protocol):
             reply.headers,
             b"" if request.keep_alive else b"Connection: close\r\n",
         )
-        self.transport.write(head if request.method == b"HEAD" else head + reply.body)
+        whole = head if request.method == b"HEAD" else head + reply.body
+        self.transport.write(whole)
         if not request.keep_alive:
             self._end()
+        return whole
 
     def _send_file(self, request: _Request, file: PublishedFile) -> None:
         headers = {
@@ -429,15 +540,21 @@ class BulkProtocol(asyncio.Protocol):
         if self._ended:
             return
         if self._answering is None and not self._queue:
+            self._lingering = status in (411, 413)
             self._text(_Request(b"GET", "", b"", b"", keep_alive=False), status)
         else:
             self._ended = True
             self.transport.close()
 
     def _end(self) -> None:
+        """Close; but whoever still sends a body that is refused is let send it, so that the refusal reaches them."""
         self._ended = True
         self._queue.clear()
-        self.transport.close()
+        if self._lingering:
+            self._since = self._loop.time()
+            self.transport.write_eof()
+        else:
+            self.transport.close()
 
 
 def _is_unchanged(request: _Request, file: PublishedFile) -> bool:

@@ -106,16 +106,17 @@ class Installation:
             webhook_allow=home.settings.webhook_allow,
             clock=clock,
             actor=SYSTEM,
+            in_view=lambda text, number: self.manager.inventory.holds(text, number),
         )
         self.revocation_configurations = RevocationConfigurations(self.database, self._record, clock)
         self.signing_certificates = SigningCertificates(home.responder, SoftwareKeyStore(home.responder, self.sealer))
         self.exit_module = self.notifications.exit_module()
-        self.cas = _cas(self)
-        self._host_ca: LocalCa | None = None
-        self.connector = LocalConnector(self.cas, inline_directory=self.active_directory is None)
-        self.registry = Registry(self.connector)
         self._gate = threading.Lock()
         self._issuing = False
+        self.cas: Sequence[LocalCa] = _cas(self)
+        self._own_cas: dict[str, LocalCa] = {}  # decided on by the embedded directory alone
+        self.connector = LocalConnector(self.cas, inline_directory=self.active_directory is None)
+        self.registry = Registry(self.connector)
 
     @classmethod
     def open(cls, home: Home, *, upgrade: bool = False, clock: Clock = _utc_now) -> Self:
@@ -144,8 +145,8 @@ class Installation:
     def close(self) -> None:
         """Finish what was accepted, and let go of everything."""
         self.connector.stop()
-        if self._host_ca is not None:
-            self._host_ca.issuer.stop()
+        for ca in self._own_cas.values():
+            ca.issuer.stop()
         if self.active_directory is not None:
             self.active_directory.close()
         if isinstance(self.directory_administration, JoinedAdministration):
@@ -191,6 +192,27 @@ class Installation:
             self.connector.start()
             self._issuing = True
 
+    def look_for_cas(self) -> Sequence[str]:
+        """Serve the CAs that got their first certificate meanwhile, whichever process installed it; their names.
+
+        Those that are there follow their own renewals; see `ca.generation`. When nothing is new it costs a query.
+        """
+        with self._gate:
+            known = {ca.authority.name: ca for ca in self.cas}
+            records = {record.name: record for record in _with_certificate(self)}
+            added = [name for name in records if name not in known]
+            if not added:
+                return ()
+            made = {
+                name: known.get(name) or _local_ca(self, record, self.directory) for name, record in records.items()
+            }
+            if self._issuing:
+                for name in added:
+                    made[name].issuer.start()
+            self.cas = list(made.values())
+            self.connector.offer(self.cas)
+        return added
+
     # -- accounts --------------------------------------------------------------------------------------------
 
     def operator(self, account: str = "") -> Requester:
@@ -224,19 +246,25 @@ class Installation:
             raise ConfigurationError(f"the listeners' certificate cannot be enrolled for: {error.message}") from error
 
     def host_door(self) -> CertRequest:
-        """The issuing CA as this host's account reaches it.
+        """The issuing CA as this host's account reaches it."""
+        return self.own_door(self.host_account())
 
-        In a domain the embedded directory still decides about this one account, so that the listeners' certificate
+    def own_door(self, account: Requester, name: str = "") -> CertRequest:
+        """A CA, the issuing one when none is named, as an account of this installation itself reaches it.
+
+        In a domain the embedded directory still decides about these few accounts, so that the listeners' certificate
         depends on no domain controller and on no right in the domain (docs/adr/0008).
         """
+        ca = self.ca(name)
         if self.active_directory is None:
             self.start_issuers()
-            return self.registry.connect("", self.host_account())
+            return self.registry.connect(ca.config, account)
         with self._gate:
-            if self._host_ca is None:
-                self._host_ca = _local_ca(self, self.records()[0], self.local_directory)
-                self._host_ca.issuer.start()
-        return LocalCertRequest(self._host_ca, self.host_account())
+            own = self._own_cas.get(ca.config)
+            if own is None:
+                own = self._own_cas[ca.config] = _local_ca(self, ca.authority.database.ca(), self.local_directory)
+                own.issuer.start()
+        return LocalCertRequest(own, account)
 
     def account_name(self, name: str) -> str:
         r"""`DOMAIN\name` of an account; the text itself when nobody is called that."""
@@ -302,10 +330,14 @@ class Installation:
 # -- putting together ----------------------------------------------------------------------------------------------
 
 
-def _cas(installation: Installation) -> list[LocalCa]:
+def _cas(installation: Installation) -> Sequence[LocalCa]:
+    return [_local_ca(installation, record, installation.directory) for record in _with_certificate(installation)]
+
+
+def _with_certificate(installation: Installation) -> Sequence[CaRecord]:
+    """The CAs that can be served, issuing ones first."""
     records = [record for record in list_cas(installation.database) if record.certificates]
-    ordered = sorted(records, key=lambda record: (record.ca_type.is_root, record.ca_id))
-    return [_local_ca(installation, record, installation.directory) for record in ordered]
+    return sorted(records, key=lambda record: (record.ca_type.is_root, record.ca_id))
 
 
 def _local_ca(installation: Installation, record: CaRecord, directory: Directory) -> LocalCa:

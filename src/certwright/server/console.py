@@ -9,11 +9,11 @@ import gzip
 import hashlib
 import math
 import secrets
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import datetime, timedelta
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from typing import Any, Final
@@ -29,14 +29,20 @@ from certwright.auth.mechanism import Refused
 from certwright.auth.throttle import Throttle
 from certwright.ca.configuration import CaConfiguration
 from certwright.ca.policy.name_rules import try_name
+from certwright.ca.revocation.publication import scopes_of
 from certwright.connectors.fetching import Fetcher
+from certwright.connectors.local import LocalCa
 from certwright.connectors.locations import Locations
 from certwright.directory.base import Principal
 from certwright.keystores.sealing import SealingError, write_new
 from certwright.pki.names import sanitized_name
+from certwright.server.backup import make_passing
+from certwright.server.ca_life import OurCas
 from certwright.server.composition import Installation
+from certwright.server.device_setup import DeviceSetup
 from certwright.server.django_settings import configure
 from certwright.server.listeners import AsgiApplication, Scope
+from certwright.server.locations import location_watch, own_addresses
 from certwright.server.responder_setup import ResponderSetup
 from certwright.server.security_audit import SecurityAudit
 from certwright.server.wsgi import WsgiAdapter
@@ -50,6 +56,7 @@ from django.urls import set_script_prefix  # noqa: E402
 
 from certwright.console import rooms as words  # noqa: E402
 from certwright.console.rooms import CaHealth, CaStanding, OpenIdProvider, Rooms, SignInRefused, furnish  # noqa: E402
+from certwright.server.domain_desk import desk_of  # noqa: E402
 from certwright.server.schema import django_database  # noqa: E402
 
 log = structlog.get_logger(__name__)
@@ -211,19 +218,18 @@ def rooms_of(
         listeners=listeners,
         try_name=lambda rules, text, sids: [(each.kind, each.why_outside) for each in try_name(rules, text, sids)],
         responder=ResponderSetup(installation),
+        ndes=DeviceSetup(installation),
         security=SecurityAudit(installation),
-        locations=Locations(Fetcher(installation.notifications.targets, _own_addresses(installation))),
+        locations=Locations(Fetcher(installation.notifications.targets, own_addresses(installation))),
+        ca_life=OurCas(installation),
+        backup=partial(make_passing, installation),
+        watch=location_watch(installation),
         openid=openid_provider(installation),
         manager=installation.manager,
         notifications=installation.notifications,
+        domain=desk_of(installation),
         certificate_url=installation.home.settings.certificate_url,
     )
-
-
-def _own_addresses(installation: Installation) -> Collection[str]:
-    """Where this installation itself publishes: asking it is asking nobody else."""
-    own = installation.home.settings
-    return (f"{own.hostname.lower()}:{own.http_port}", f"{own.hostname.lower()}:{own.https_port}")
 
 
 def _standings(installation: Installation, requester: Requester) -> Sequence[CaStanding]:
@@ -282,7 +288,16 @@ def _ca_health(installation: Installation, config: str) -> Sequence[CaHealth]:
     if delta is not None and delta.number > crl.number:
         what = words.DELTA_CRL % {"number": delta.number}
         lines.append(CaHealth(what, _by_time(delta.next_update, now, days=0), until=delta.next_update))
-    return lines
+    return [*lines, *_partition_health(ca, now)]
+
+
+def _partition_health(ca: LocalCa, now: datetime) -> Iterator[CaHealth]:
+    """The base CRLs of partitions that are not well; of those that are nothing is said."""
+    for scope in scopes_of(ca.authority.database, now):
+        crl = scope.latest(ca.authority.database) if scope.partition else None
+        if crl is not None and (crl.publish_error or crl.next_update <= now):
+            what = words.PARTITION_CRL % {"number": crl.number, "partition": crl.partition}
+            yield CaHealth(what, "down", crl.publish_error, crl.next_update)
 
 
 def _by_time(until: datetime, now: datetime, *, days: int) -> str:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from certwright.adcs.errors import AdcsError, ConfigurationError
+from certwright.adcs.errors import AdcsError, ConfigurationError, NotSupported
 from certwright.auth.keytab import KeytabEntry, read_keytab
 from certwright.auth.winbind import find_ntlm_auth
 from certwright.directory.active_directory import doctor
@@ -168,6 +168,28 @@ class Examination:
         for check in checks:
             self.checks.append(check)
             self._report(check)
+
+
+def examine(installation: Installation, aliases: Sequence[str] = (), report: Report = _unseen) -> Examination:
+    """Everything that `certwright doctor domain` looks at.
+
+    Args:
+        aliases: further names of this host for clients.
+
+    Raises:
+        NotSupported: the installation belongs to no domain.
+    """
+    from certwright.server.domain_logons import http_keytab_path
+
+    settings = installation.home.domain
+    if settings is None:
+        raise NotSupported("this installation belongs to no domain; join one with: certwright domain join")
+    hosts = tuple(dict.fromkeys((installation.home.settings.hostname, *(name.lower() for name in aliases))))
+    examination = Examination(settings, hosts, http_keytab_path(installation.home), report=report)
+    examination.connections()
+    examination.forest(installation)
+    examination.winbind(installation.home.settings.authentication.ntlm_auth)
+    return examination
 
 
 def _publication(installation: Installation) -> Sequence[Check]:

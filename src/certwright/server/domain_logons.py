@@ -32,7 +32,12 @@ def domain_logons(installation: Installation) -> DomainLogons | None:
             OwnCertificates(installation),
             installation.clock,
         )
-    return DomainLogons(tickets=http_keytab(installation.home), winbind=winbind, certificates=certificates)
+    return DomainLogons(
+        tickets=http_keytab(installation.home),
+        winbind=winbind,
+        certificates=certificates,
+        local_sid=installation.local_directory.domain.sid,
+    )
 
 
 class OwnCertificates:

@@ -5,9 +5,8 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
@@ -25,9 +24,9 @@ from certwright.auth.keytab import read_keytab
 from certwright.ca.configuration import CaConfiguration
 from certwright.ca.database import CaRecord
 from certwright.ca.revocation.crl import certificates_by_key
-from certwright.directory.active_directory import group_policy, public_key_services, publication
+from certwright.directory.active_directory import public_key_services, publication
 from certwright.directory.active_directory.administration import JoinedAdministration
-from certwright.directory.active_directory.ldap import LdapConnection, LdapError
+from certwright.directory.active_directory.ldap import LdapConnection, LdapError, LdapPool
 from certwright.directory.active_directory.netlogon import ask_site
 from certwright.directory.active_directory.publication import (
     Action,
@@ -35,8 +34,10 @@ from certwright.directory.active_directory.publication import (
     DesiredObject,
     MissingRight,
     ObjectChange,
+    Plan,
 )
 from certwright.directory.active_directory.template_writing import missing_right
+from certwright.directory.changes import MAX_FACT
 from certwright.wire import xcep as wire_xcep
 
 if TYPE_CHECKING:
@@ -49,26 +50,15 @@ MAX_AGENTS: Final = 50
 _MAX_STEPS: Final = 40  # told in one audit event
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What publishing, or taking back, comes to."""
-
-    ca_name: str
-    changes: tuple[ObjectChange, ...]
-    missing: tuple[MissingRight, ...]
-    left_out: Mapping[str, str]  # templates that are not published at first, and why
-
-    def sentences(self) -> Sequence[str]:
-        """The steps as people read them."""
-        return [line for change in self.changes for line in change.sentences()]
-
-
 class DomainPublication:
     """Of one installation that belongs to a domain."""
 
-    def __init__(self, installation: Installation) -> None:
-        """Raises:
-        NotSupported: the installation belongs to no domain.
+    def __init__(self, installation: Installation, writer: LdapPool | None = None) -> None:
+        """Args:
+            writer: connections of the account that writes; those of the administration without.
+
+        Raises:
+            NotSupported: the installation belongs to no domain.
         """
         administration = installation.directory_administration
         if installation.active_directory is None or not isinstance(administration, JoinedAdministration):
@@ -76,11 +66,19 @@ class DomainPublication:
         self._installation = installation
         self._administration = administration
         self._directory = installation.active_directory
+        self._writer = writer
 
     @property
     def account(self) -> str:
         r"""Who writes: `CORP\svc-pki`."""
+        if self._writer is not None:
+            return f"{self._directory.domain.netbios_name}\\{self._writer.account}"
         return self._administration.writing_account
+
+    @property
+    def writer(self) -> LdapPool:
+        """Connections of who writes."""
+        return self._writer or self._administration.writer
 
     # -- what people ask for -------------------------------------------------------------------------------------
 
@@ -95,14 +93,16 @@ class DomainPublication:
         templates, left_out = self._first_templates(record.name)
 
         def look(connection: LdapConnection) -> Plan:
-            changes = tuple(publication.plan_publication(connection, self._desired(connection, record, templates)))
+            desired = self._desired(connection, record, templates)
+            changes = tuple(publication.plan_publication(connection, desired))
             is_new = any(
                 change.action is Action.ADD and change.object_class == "pKIEnrollmentService" for change in changes
             )
             missing = tuple(publication.missing_rights(connection, changes))
-            return Plan(record.name, changes, missing, left_out if is_new else {})
+            objects = tuple(each.dn for each in desired)
+            return Plan(record.name, changes, missing, left_out if is_new else {}, objects)
 
-        return self._administration.writer.run(look)
+        return self.writer.run(look)
 
     def plan_removal(self, ca: str = "") -> Plan:
         """What taking a CA back would change. Raises as `plan`."""
@@ -112,7 +112,7 @@ class DomainPublication:
             changes = tuple(publication.plan_removal(connection, self._desired(connection, record, ())))
             return Plan(record.name, changes, (), {})
 
-        return self._administration.writer.run(look)
+        return self.writer.run(look)
 
     def publish(self, plan: Plan, actor: str) -> None:
         """Write a plan, and keep the CA published from now on.
@@ -294,42 +294,51 @@ class DomainPublication:
         )
 
     def _apply(self, plan: Plan, actor: str, word: str) -> None:
+        """The intent is in the audit trail before the first step, and what became of it after the last."""
+        if not plan.changes:
+            return
+        self._audit(AuditEvent.DOMAIN_WRITE_BEGUN, plan, plan.changes, actor, {"change": f"to be {word}"})
         done: list[ObjectChange] = []
         try:
-            with self._administration.writer.connection() as connection:
+            with self.writer.connection() as connection:
                 for change in plan.changes:
                     try:
                         publication.apply(connection, change)
                     except LdapError as error:
                         raise self._refused(change, error) from error
                     done.append(change)
+        except AdcsError as error:
+            facts = {"change": f"not {word}", "reason": error.message[:MAX_FACT]}
+            self._audit(AuditEvent.DOMAIN_WRITE_REFUSED, plan, done, actor, facts)
+            raise
         finally:
             self._directory.forget_services()
-            if done:
-                self._audit(plan.ca_name, done, actor, word)
+        self._audit(AuditEvent.DOMAIN_PUBLICATION_CHANGED, plan, done, actor, {"change": word})
 
-    def _audit(self, ca_name: str, done: Sequence[ObjectChange], actor: str, word: str) -> None:
+    def _audit(
+        self, event: AuditEvent, plan: Plan, steps: Sequence[ObjectChange], actor: str, more: Mapping[str, str]
+    ) -> None:
         facts: dict[str, str | int] = {
-            "change": word,
+            **more,
             "domain": self._directory.domain.dns_name,
-            "written_as": self._administration.writing_account,
-            "objects": len(done),
-            **{f"object {at}": f"{each.action.value} {each.dn}" for at, each in enumerate(done[:_MAX_STEPS], 1)},
+            "written_as": self.account,
+            "objects": len(steps),
+            **{f"object {at}": f"{each.action.value} {each.dn}" for at, each in enumerate(steps[:_MAX_STEPS], 1)},
         }
-        event = CaEvent(AuditEvent.DOMAIN_PUBLICATION_CHANGED, self._installation.clock(), ca_name, actor, facts)
+        recorded = CaEvent(event, self._installation.clock(), plan.ca_name, actor, facts)
         with self._installation.database.transaction() as connection:
-            self._installation.audit.append(connection, event)
+            self._installation.audit.append(connection, recorded)
 
     def _refuse_missing(self, missing: Sequence[MissingRight]) -> None:
         if missing:
-            account = self._administration.writing_account
+            account = self.account
             raise AccessDenied(
                 f"{account} lacks rights in Active Directory. Let an administrator of the forest do it once (--user,"
                 f" --user-password-file), or give them: {'; '.join(grants(missing, account))}"
             )
 
     def _refused(self, change: ObjectChange, error: LdapError) -> AdcsError:
-        account = self._administration.writing_account
+        account = self.account
         where = publication.parent_dn(change.dn) if change.action is not Action.CHANGE else change.dn
         right = {
             Action.ADD: MissingRight(where, f"Create {change.object_class} objects", f"CC;{change.object_class}"),
@@ -342,32 +351,6 @@ class DomainPublication:
 def grants(missing: Sequence[MissingRight], account: str) -> Sequence[str]:
     """The commands by which an administrator gives rights."""
     return [f'dsacls "{each.dn}" /G "{account}:{each.grant}"' for each in missing]
-
-
-def policy_values(installation: Installation, servers: Sequence[str]) -> Sequence[group_policy.RegistryValue]:
-    """What a Group Policy has to say; the policy's identifier is the same for one domain every time.
-
-    Args:
-        servers: URLs of policy servers; how one authenticates is told by its path, as on Windows.
-
-    Raises:
-        InvalidArgument: one is no URL of a policy server.
-    """
-    domain = installation.home.settings.directory.dns_domain or installation.directory.domain.dns_name
-    identifier = str(uuid.uuid5(uuid.NAMESPACE_DNS, f"enrollment-policy.{domain}")).upper()
-    return group_policy.enrollment_settings(f"{{{identifier}}}", [(url, _authentication(url)) for url in servers])
-
-
-def _authentication(url: str) -> ClientAuthentication:
-    if not url.startswith("https://"):
-        raise InvalidArgument(f"{url!r} is no URL of a policy server: it starts with https://")
-    for word, kind in (
-        ("_certificate", ClientAuthentication.CERTIFICATE),
-        ("_usernamepassword", ClientAuthentication.PASSWORD),
-    ):
-        if word in url.lower():
-            return kind
-    return ClientAuthentication.KERBEROS
 
 
 class DirectoryTarget:

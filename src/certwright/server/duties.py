@@ -12,11 +12,15 @@ import structlog
 from certwright.adcs.errors import AdcsError
 from certwright.adcs.events import LifecycleEvent, LifecycleKind
 from certwright.ca.revocation.crl import certificates_by_key
+from certwright.ca.revocation.publication import PublicationFailed, scopes_of
 from certwright.connectors.local import LocalCa
+from certwright.location_watch.watch import LocationWatch
 from certwright.manager.values import Done
-from certwright.server import network_devices
+from certwright.server import above, device_setup
 from certwright.server.composition import SYSTEM, Installation
 from certwright.server.domain_publication import DomainPublication
+from certwright.server.locations import location_watch
+from certwright.server.responder_lists import copy_due, tell_of_ending_answers
 from certwright.server.responder_setup import renew_signing_certificates
 from certwright.server.worker import Duty
 
@@ -36,26 +40,33 @@ def all_duties(installation: Installation) -> Sequence[Duty]:
 def own_duties(installation: Installation) -> Sequence[Duty]:
     """What this installation does for itself: nothing of it waits for another machine."""
     return (
+        Duty("new cas", timedelta(seconds=10), partial(look_for_cas, installation)),
         Duty("crls", timedelta(minutes=1), partial(publish_due_crls, installation)),
         Duty("offline keys", timedelta(days=1), partial(ask_for_offline_keys, installation)),
         Duty("overdue crls", timedelta(minutes=1), partial(tell_of_overdue_crls, installation)),
+        Duty("imported crls", timedelta(hours=1), partial(tell_of_imported_crls, installation)),
         Duty("listener certificate", timedelta(hours=1), partial(renew_listener_certificate, installation)),
-        Duty("signing certificates", timedelta(minutes=10), partial(renew_signing_certificates, installation)),
+        Duty("signing certificates", timedelta(minutes=1), partial(renew_signing_certificates, installation)),
+        Duty("responder's answers", timedelta(minutes=10), partial(tell_of_ending_answers, installation)),
         Duty("database", timedelta(minutes=5), partial(maintain_database, installation)),
         Duty("ca certificates", timedelta(days=1), partial(warn_of_expiry, installation)),
-        Duty("ndes certificates", timedelta(hours=1), partial(network_devices.renew_when_due, installation)),
-        Duty("ndes history", timedelta(days=1), partial(network_devices.prune, installation)),
+        Duty("ndes certificates", timedelta(minutes=1), partial(device_setup.renew_when_due, installation)),
+        Duty("ndes history", timedelta(days=1), partial(device_setup.prune, installation)),
     )
 
 
 def outward_duties(installation: Installation) -> Sequence[Duty]:
     """What talks to other machines, which may keep it waiting for minutes: for a thread of its own."""
     tasks = installation.manager.tasks
+    watch = location_watch(installation)
     return (
         Duty("orders", timedelta(seconds=15), partial(_task, "orders", tasks.track)),
         Duty("renewals", timedelta(minutes=15), partial(_task, "renewals", tasks.renew)),
         Duty("expiry notices", timedelta(minutes=15), partial(_task, "expiry notices", tasks.expiry_notices)),
         Duty("publication in the domain", timedelta(hours=1), partial(publish_in_domain, installation)),
+        Duty("locations", timedelta(seconds=15), partial(ask_locations, watch)),
+        Duty("history of locations", timedelta(days=1), partial(prune_locations, watch)),
+        Duty("crls of others", timedelta(minutes=1), partial(copy_due, installation)),
         Duty("services", timedelta(minutes=5), partial(_task, "services", tasks.refresh_services)),
         Duty("notifications", timedelta(seconds=15), partial(deliver_notifications, installation)),
         Duty("notification history", timedelta(days=1), partial(prune_notifications, installation)),
@@ -77,10 +88,33 @@ def publish_due_crls(installation: Installation, now: datetime) -> None:
             continue
         try:
             installation.publisher.publish_due(ca.authority, SYSTEM, now)
+        except PublicationFailed as error:
+            failed.append(error)
+            _tell_of_failure(installation, ca, now, error)
         except AdcsError as error:
             failed.append(error)
     if failed:
         raise failed[0]
+
+
+def _tell_of_failure(installation: Installation, ca: LocalCa, now: datetime, error: PublicationFailed) -> None:
+    """A target that takes nothing leaves clients with lists that end: say so, once for each number."""
+    record = ca.authority.database.ca()
+    installation.notifications.notify(
+        LifecycleEvent(
+            LifecycleKind.CRL_NOT_PUBLISHED,
+            record.name,
+            now,
+            f"ca/{record.name}/crl/{record.crl_number}/not published",
+            {"ca": record.name, "number": record.crl_number, "error": error.message},
+        )
+    )
+
+
+def look_for_cas(installation: Installation, _now: datetime) -> None:
+    """Look after a CA that another process installed."""
+    for name in installation.look_for_cas():
+        log.info("ca_looked_after", ca=name)
 
 
 def renew_listener_certificate(installation: Installation, now: datetime) -> None:
@@ -159,20 +193,59 @@ def ask_for_offline_keys(installation: Installation, now: datetime) -> None:
 def tell_of_overdue_crls(installation: Installation, now: datetime) -> None:
     """A CRL whose end is past stops every client that checks: say so, once for each CRL."""
     for ca in installation.cas:
-        database = ca.authority.database
-        for key_index in certificates_by_key(database.ca(), now):
-            crl = database.latest_crl(key_index)
+        for scope in scopes_of(ca.authority.database, now):
+            crl = scope.latest(ca.authority.database)
             if crl is None or crl.next_update > now:
                 continue
+            key_index = f"{scope.key_index}/{scope.partition}" if scope.partition else scope.key_index
             installation.notifications.notify(
                 LifecycleEvent(
                     LifecycleKind.CRL_OVERDUE,
                     ca.authority.name,
                     now,
                     f"ca/{ca.authority.name}/crl/{key_index}/{crl.number}/overdue",
-                    {"ca": ca.authority.name, "number": crl.number, "next_update": crl.next_update.isoformat()},
+                    {
+                        "ca": ca.authority.name,
+                        "number": crl.number,
+                        **({"partition": crl.partition} if crl.partition else {}),
+                        "next_update": crl.next_update.isoformat(),
+                    },
                 )
             )
+
+
+def tell_of_imported_crls(installation: Installation, now: datetime) -> None:
+    """The CRL of a CA above, which people carry here: ask for the next one in time, and say when it has ended."""
+    for record, file, crl in above.imported_crls(installation):
+        if crl.next_update is None:
+            continue
+        left = crl.next_update - now
+        if left >= OFFLINE_WARNING:
+            continue
+        log.warning(
+            "imported_crl_ends",
+            ca=record.name,
+            issuer=crl.issuer_name,
+            next_update=crl.next_update.isoformat(),
+            remedy="carry the next one here: certwright ca import-crl",
+        )
+        over = left <= timedelta()
+        urgent = "over" if over else "last week" if left < timedelta(days=7) else "last month"
+        installation.notifications.notify(
+            LifecycleEvent(
+                LifecycleKind.CRL_OVERDUE if over else LifecycleKind.CRL_NEEDS_KEY,
+                crl.issuer_name,
+                now,
+                f"ca/{record.name}/above/{file}/{crl.number or 0}/{urgent}",
+                {
+                    "ca": record.name,
+                    "issuer": crl.issuer_name,
+                    "number": crl.number or 0,
+                    "next_update": crl.next_update.isoformat(),
+                    "days_left": max(0, left.days),
+                },
+            )
+        )
 
 
 def publish_in_domain(installation: Installation, _now: datetime) -> None:
@@ -183,6 +256,15 @@ def publish_in_domain(installation: Installation, _now: datetime) -> None:
     """
     if installation.active_directory is not None:
         DomainPublication(installation).keep(SYSTEM)
+
+
+def ask_locations(watch: LocationWatch, _now: datetime) -> None:
+    """Ask those locations that certificates name whose turn it is."""
+    watch.check_due()
+
+
+def prune_locations(watch: LocationWatch, _now: datetime) -> None:
+    watch.prune()
 
 
 def deliver_notifications(installation: Installation, now: datetime) -> None:

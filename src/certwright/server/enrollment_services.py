@@ -28,6 +28,7 @@ from certwright.ces import application as ces
 from certwright.ces.application import ServedCa
 from certwright.connectors.local import LocalCa
 from certwright.directory.active_directory.certificate_mappings import accounts_mapped
+from certwright.directory.active_directory.subnets import Subnets
 from certwright.endpoints.asgi import Asgi, Receive, Reply, Scope, Send
 from certwright.endpoints.logon import Logons
 from certwright.server.composition import Installation
@@ -62,12 +63,20 @@ class EnrollmentServices:
         self._lookups = Lookups() if domain is None else domain.lookups
         self._served = _served(installation)
         logons = self._logons(throttle, pool, local_names)
-        offer = PolicyOffer(installation.directory, self._offer(), installation.clock)
-        served = [self._served_ca(ca) for ca in self._served]
+        offer = PolicyOffer(installation.directory, self._offer(), installation.clock, _sites(installation))
+        self._ces = ces.EnrollmentWebService(installation.registry, logons, self._at_ces())
         self.applications: tuple[tuple[Callable[[str], bool], Asgi], ...] = (
             (cep.is_address, cep.PolicyWebService(offer, logons, blocks=installation.active_directory is not None)),
-            (ces.is_address, ces.EnrollmentWebService(installation.registry, logons, served)),
+            (ces.is_address, self._ces),
         )
+
+    def serve_new_cas(self) -> None:
+        """Serve what the installation has now."""
+        self._served = _served(self._installation)
+        self._ces.serve(self._at_ces())
+
+    def _at_ces(self) -> list[ServedCa]:
+        return [self._served_ca(ca) for ca in self._served]
 
     def close(self) -> None:
         if self._domain is None:
@@ -113,7 +122,7 @@ class EnrollmentServices:
             nonlocal known
             records = [ca.authority.database.ca() for ca in self._served]
             kerberos = self._domain is not None and self._domain.has_kerberos
-            state = (kerberos, *(record.version for record in records))
+            state = (kerberos, *((record.ca_id, record.version) for record in records))
             if known is None or known[0] != state:
                 known = (state, self._made(records, kerberos=kerberos))
             return known[1]
@@ -169,6 +178,14 @@ class EnrollmentServices:
         return ServedCa(name, ca.config, lambda kind: self._uri(name, kind), renewal_only)
 
 
+def _sites(installation: Installation) -> Callable[[str], str]:
+    """The site of an address, where the installation is in a domain."""
+    directory = installation.active_directory
+    if directory is None:
+        return lambda _: ""
+    return Subnets(directory.pool, lambda: directory.names.configuration).site_of
+
+
 def _served(installation: Installation) -> list[LocalCa]:
     """The issuing CAs. A root that stands above one is for its key's ceremonies, not for the network."""
     first, *others = installation.cas
@@ -181,18 +198,17 @@ def _renewal_only(configuration: CaConfiguration) -> frozenset[ClientAuthenticat
 
 def enrollment_policy(installation: Installation) -> Callable[[], AuthenticationPolicy]:
     """How one logs on at the Kerberos endpoints; the same object until the issuing CA's settings change."""
-    database = installation.ca().authority.database
-    known: tuple[int, AuthenticationPolicy] | None = None
+    known: tuple[tuple[int, int], AuthenticationPolicy] | None = None
 
     def policy() -> AuthenticationPolicy:
         nonlocal known
-        record = database.ca()
-        if known is None or known[0] != record.version:
+        record = installation.ca().authority.database.ca()
+        if known is None or known[0] != (record.ca_id, record.version):
             configuration = CaConfiguration.load(record.settings)
             chosen = AuthenticationPolicy.from_settings(
                 configuration.channel_binding, ntlm=configuration.enrollment_ntlm, basic=False
             )
-            known = (record.version, chosen)
+            known = ((record.ca_id, record.version), chosen)
         return known[1]
 
     return policy

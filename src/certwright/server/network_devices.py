@@ -1,93 +1,107 @@
-"""NDES put together for this installation, and switched on: its account, its templates, its certificates.
+"""NDES as this process answers for it: services put together from their settings, for both listeners.
 
 Off until an administrator enables it: it takes messages from anybody who reaches the port, without a logon, so a
-host that needs it not has none of it.
+host that needs it not has none of it. How it is switched on and kept is in `server/device_setup.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import Final
+from urllib.parse import unquote
 
-from certwright.adcs.errors import InvalidArgument
-from certwright.adcs.interfaces import Comparison, Restriction, Sort, Table
-from certwright.adcs.requester import Requester, Sid
-from certwright.adcs.roles import CaAccess
-from certwright.adcs.template import CertificateTemplate, NameFlag
+from certwright.adcs.interfaces import CertRequest, Comparison, Restriction, Sort, Table
 from certwright.auth.throttle import Throttle
-from certwright.directory.base import PrincipalKind
-from certwright.directory.default_templates import new_template
 from certwright.endpoints import plain
 from certwright.endpoints.asgi import Asgi
 from certwright.keystores.software import SoftwareKeyStore
-from certwright.ndes import store
 from certwright.ndes.application import (
-    ADMIN,
     DEVICE_PATHS,
-    DEVICES,
     Authenticator,
     DeviceService,
     NdesApplication,
+    ServiceParts,
+    admin_path,
+    devices_path,
     is_admin_address,
     is_device_address,
 )
+from certwright.ndes.chains import Chains
 from certwright.ndes.challenges import Challenges
 from certwright.ndes.enrollment import Enrollment
-from certwright.ndes.registration_authority import (
-    ENCRYPTION,
-    SIGNING,
-    TEMPLATES,
-    RaCertificates,
-    RegistrationAuthority,
-)
+from certwright.ndes.failures import Failures
+from certwright.ndes.giving import Giving
+from certwright.ndes.modules import PolicyKeeper
+from certwright.ndes.notebook import Notebook
+from certwright.ndes.registration_authority import RegistrationAuthority
+from certwright.ndes.requests import DeviceRequests
+from certwright.ndes.rollover import Shown
 from certwright.ndes.settings import NdesSettings
-from certwright.pki import oids
-from certwright.pki.certificate import CertificateView
+from certwright.pki.names import sanitized_name
 from certwright.server.composition import Installation
 from certwright.server.domain_logons import OwnCertificates
 from certwright.wire.scep import MAX_MESSAGE
 
-KEPT_DAYS: Final = 90
-"""How long decided requests of devices and expired challenges stay in the lists."""
-_KEY_USAGES: Final = {SIGNING: b"\x80", ENCRYPTION: b"\x20"}
-_TITLES: Final = {SIGNING: "NDES Signing", ENCRYPTION: "NDES Encryption"}
+WEBHOOK_KEY: Final = "ndes/webhook-key"
+"""What the sealed signing key of a webhook is bound to."""
+_PAGE: Final = 500
 
 
-def challenges(installation: Installation) -> Challenges:
-    """The service's settings and challenges."""
+def challenges(installation: Installation, service: str = "") -> Challenges:
+    """A service's settings and challenges."""
+    return Challenges(
+        installation.database, installation.directory, installation.audit.append, installation.clock, service
+    )
 
-    return Challenges(installation.database, installation.directory, installation.audit.append, installation.clock)
 
-
-def registration_authority(installation: Installation) -> RegistrationAuthority:
+def registration_authority(installation: Installation, ca: str = "") -> RegistrationAuthority:
+    """The one for a CA: keys of its own, below the folder of the issuing CA's."""
     folder = installation.home.ndes
+    name = installation.ca(ca).authority.name
+    if name != installation.ca().authority.name:
+        folder = folder / sanitized_name(name)
     return RegistrationAuthority(folder, lambda: SoftwareKeyStore(folder, installation.sealer))
 
 
-# -- answering -------------------------------------------------------------------------------------------------------
+def policy_keeper(installation: Installation, own: Challenges) -> PolicyKeeper:
+    """The policy module of a service. Close it when done."""
+
+    def unseal(sealed: str) -> str:
+        return installation.sealer.open(bytes.fromhex(sealed), WEBHOOK_KEY).decode("ascii")
+
+    def ca_certificate() -> bytes:
+        return installation.chain(own.settings().ca)[0]
+
+    return PolicyKeeper(own, unseal, installation.clock, ca_certificate)
+
+
+def device_url(installation: Installation, service: str = "") -> str:
+    return installation.home.settings.http_url + devices_path(service)
+
+
+def admin_url(installation: Installation, service: str = "") -> str:
+    return installation.home.settings.https_url + admin_path(service)
 
 
 class NetworkDevices:
-    """The service over one installation. Close it when done."""
+    """Every service over one installation. Close it when done."""
 
     def __init__(self, installation: Installation, throttle: Throttle) -> None:
-        own = challenges(installation)
-        authority = registration_authority(installation)
-        enrollment = Enrollment(
-            installation.database,
-            installation.registry,
-            installation.directory,
-            authority,
-            own,
-            lambda peer: installation.requester(own.settings().account, peer),
-            OwnCertificates(installation),
-            throttle,
-            installation.clock,
-            _finder(installation),
-        )
-        self._service = DeviceService(enrollment, authority, own, admin_url(installation))
+        self._installation = installation
+        self._throttle = throttle
+        self._failures = Failures(installation.database, installation.clock)
+        self._notebook = Notebook(installation.database)
+        self._chains = Chains()
+        self._standing = OwnCertificates(installation)
+        self._find_request = _finder(installation)
+        self._lock = threading.Lock()
+        self._parts: dict[str, ServiceParts] = {}
+        self._policies: list[PolicyKeeper] = []
+        self._authorities: dict[str, RegistrationAuthority] = {}
+        self._service = DeviceService(self._find, self._failures)
 
     def application(self, authenticator: Authenticator) -> Sequence[tuple[Callable[[str], bool], Asgi]]:
         """For the HTTPS listener, with its addresses."""
@@ -96,26 +110,86 @@ class NetworkDevices:
 
     def plain(self) -> Mapping[bytes, plain.PlainService]:
         """For the plain HTTP listener, by path."""
-        return dict.fromkeys(DEVICE_PATHS, _Plain(self._service))
+        return {path: _Plain(self._service, path.decode()) for path in DEVICE_PATHS}
 
     def close(self) -> None:
         self._service.close()
+        for policies in self._policies:
+            policies.close()
+
+    def _find(self, name: str) -> ServiceParts | None:
+        """One that is enabled; names that strangers invent leave nothing behind."""
+        parts = self._parts.get(name)
+        if parts is not None:
+            return parts
+        own = challenges(self._installation, name)
+        if not own.settings().enabled:
+            return None
+        with self._lock:
+            if name not in self._parts:
+                self._parts[name] = self._made(name, own)
+            return self._parts[name]
+
+    def _made(self, name: str, own: Challenges) -> ServiceParts:
+        installation = self._installation
+        policies = policy_keeper(installation, own)
+        self._policies.append(policies)
+        requests = DeviceRequests(
+            installation.database,
+            self._notebook,
+            policies,
+            self._chains,
+            self._throttle,
+            installation.clock,
+            self._find_request,
+        )
+        enrollment = Enrollment(
+            name,
+            requests,
+            installation.directory,
+            self._chains,
+            self._connect,
+            self._standing,
+            self._throttle,
+            installation.clock,
+            self._failures.refused,
+        )
+        shown = Shown(self._authority, self._connect, self._chains, installation.clock)
+        return ServiceParts(name, own, enrollment, Giving(own, policies), shown, admin_url(installation, name))
+
+    def _connect(self, settings: NdesSettings, peer: str) -> CertRequest:
+        requester = self._installation.requester(settings.account, peer)
+        return self._installation.registry.connect(settings.ca, requester)
+
+    def _authority(self, ca: str) -> RegistrationAuthority:
+        found = self._authorities.get(ca)
+        if found is None:
+            with self._lock:
+                found = self._authorities.setdefault(ca, registration_authority(self._installation, ca))
+        return found
 
 
 class _Plain:
-    """The service as the plain HTTP listener asks it: everything takes longer."""
+    """The services as the plain HTTP listener asks them: everything takes longer."""
 
     body_limit = MAX_MESSAGE
 
-    def __init__(self, service: DeviceService) -> None:
+    def __init__(self, service: DeviceService, path: str) -> None:
         self._service = service
+        self._path = path
+
+    @property
+    def executor(self) -> ThreadPoolExecutor:
+        """Threads of its own: a policy module that keeps a device waiting keeps no answer of OCSP."""
+        return self._service.executor
 
     def answer(self, question: plain.Question) -> plain.Reply | None:
         return None
 
     def work_out(self, question: plain.Question) -> plain.Reply:
         method = question.method.decode("ascii")
-        reply = self._service.answer_now(method, question.query, question.body, question.peer)
+        path = self._path + unquote(question.path.decode("latin-1"))
+        reply = self._service.answer_now(path, method, question.query, question.body, question.peer)
         lines = [(b"Content-Type", reply.content_type), (b"Cache-Control", b"no-store"), *reply.headers]
         return plain.Reply(reply.status, b"".join(b"%s: %s\r\n" % line for line in lines), reply.body)
 
@@ -123,146 +197,28 @@ class _Plain:
         return plain.Reply(503, b"Content-Type: text/plain\r\nRetry-After: 5\r\n", b"The service is busy.\n")
 
 
-def _finder(installation: Installation) -> Callable[[str, int], int | None]:
-    """Finds a request by its attributes, which are marked. Asked only after a process died in the middle of one."""
+def _finder(installation: Installation) -> Callable[[str, str, int], int | None]:
+    """Finds a request by its attributes, which are marked. Asked only after a process died in the middle of one, or
+    while another thread is at it: goes back from the newest request to the time of the submission."""
 
-    def find(attributes: str, since: int) -> int | None:
-        database = installation.ca().authority.database
-        where = (
-            Restriction("submitted_when", Comparison.GREATER_OR_EQUAL, since),
-            Restriction("attributes", Comparison.EQUAL, attributes),
-        )
-        rows = database.view(Table.REQUESTS, where, ("request_id",), Sort("request_id", descending=True), 1)
-        return next((int(str(row["request_id"])) for row in rows), None)
+    def find(ca: str, attributes: str, since: int) -> int | None:
+        database = installation.ca(ca).authority.database
+        columns = ("request_id", "submitted_when", "attributes")
+        where: tuple[Restriction, ...] = ()
+        while True:
+            newest_first = Sort("request_id", descending=True)
+            rows = list(database.view(Table.REQUESTS, where, columns, newest_first, _PAGE))
+            for row in rows:
+                if _seconds(row["submitted_when"]) < since:
+                    return None
+                if row["attributes"] == attributes:
+                    return int(str(row["request_id"]))
+            if len(rows) < _PAGE:
+                return None
+            where = (Restriction("request_id", Comparison.LESS, int(str(rows[-1]["request_id"]))),)
 
     return find
 
 
-# -- switching on ----------------------------------------------------------------------------------------------------
-
-
-def enable(installation: Installation, operator: Requester) -> RaCertificates:
-    """Make what is missing of account, templates and certificates, and answer from now on. Safe to repeat.
-
-    Raises:
-        AdcsError: the operator has no right to, a certificate was not issued, or the directory is a domain's.
-    """
-    installation.demand(operator, CaAccess.ADMINISTRATOR)
-    if installation.active_directory is not None:
-        raise InvalidArgument(
-            "this installation belongs to a domain; NDES is available with the embedded directory only so far"
-        )
-    own = challenges(installation)
-    settings = own.settings()
-    account = _account(installation, settings, operator.account)
-    directory = installation.directory_administration
-    for use, cn in TEMPLATES.items():
-        if cn not in directory.templates():
-            directory.put_template(_own_template(installation, use), actor=operator.account)
-    _offer(installation, account, (*TEMPLATES.values(), *settings.templates), operator.account)
-    enrolled = renew(installation, operator)
-    own.set_enabled(True, operator.account)
-    return enrolled
-
-
-def disable(installation: Installation, operator: Requester) -> None:
-    """Answer no device any more; everything else stays as it is."""
-    installation.demand(operator, CaAccess.ADMINISTRATOR)
-    challenges(installation).set_enabled(False, operator.account)
-
-
-def change_settings(installation: Installation, operator: Requester, changes: Mapping[str, str]) -> NdesSettings:
-    """Change settings. The service may enroll for templates that are new to it, and the CA publishes them.
-
-    Raises:
-        AdcsError: the operator has no right to, a setting makes no sense, or a template is risky or not there.
-    """
-    installation.demand(operator, CaAccess.ADMINISTRATOR)
-    own = challenges(installation)
-    before = own.settings()
-    wanted = before.changed(changes)
-    principal = installation.directory.principal(before.account)
-    if principal is not None:
-        added = [cn for cn in wanted.templates if cn not in before.templates]
-        _offer(installation, principal.sid, added, operator.account)
-    return own.change_settings(changes, operator.account)
-
-
-def _offer(installation: Installation, account: Sid, templates: Iterable[str], actor: str) -> None:
-    directory, ca_name = installation.directory_administration, installation.ca().authority.name
-    for cn in templates:
-        directory.grant(cn, account, enroll=True, actor=actor)
-        directory.publish(ca_name, cn, actor=actor)
-
-
-def renew(installation: Installation, operator: Requester | None = None) -> RaCertificates:
-    """New certificates for the service, through the door, as its own account.
-
-    Args:
-        operator: who approves if a certificate manager has to; nobody on a clock.
-
-    Raises:
-        AdcsError: they were not issued.
-    """
-    account = challenges(installation).settings().account
-    installation.start_issuers()
-    door = installation.registry.connect("", installation.requester(account, "ndes"))
-
-    def approve(request_id: int) -> None:
-        if operator is not None:
-            installation.registry.administer("", operator).resubmit(request_id)
-
-    return registration_authority(installation).enroll(door, approve)
-
-
-def renew_when_due(installation: Installation, now: datetime) -> None:
-    """After two thirds of their life, or when the CA has a new key, by whose certificate devices then verify them.
-
-    Raises:
-        AdcsError: they were not issued; it will be tried again.
-    """
-    if not challenges(installation).settings().enabled:
-        return
-    current = registration_authority(installation).current()
-    ca_key = CertificateView.parse(installation.chain()[0]).subject_key_identifier
-    if now >= current.renew_after or current.signing.certificate.authority_key_identifier != ca_key:
-        renew(installation)
-
-
-def prune(installation: Installation, now: datetime) -> None:
-    """Forget what was settled long ago."""
-    before = int(now.timestamp()) - KEPT_DAYS * 86_400
-    with installation.database.transaction() as connection:
-        store.delete_challenges(connection, before)
-        store.delete_settled(connection, before)
-
-
-def device_url(installation: Installation) -> str:
-    return installation.home.settings.http_url + DEVICES
-
-
-def admin_url(installation: Installation) -> str:
-    return installation.home.settings.https_url + ADMIN
-
-
-def _account(installation: Installation, settings: NdesSettings, actor: str) -> Sid:
-    principal = installation.directory.principal(settings.account)
-    if principal is None:
-        host = installation.home.settings.hostname.partition(".")[0].upper()[:40]
-        principal = installation.directory_administration.add_account(
-            settings.account, PrincipalKind.USER, common_name=f"{host}-MSCEP-RA", actor=actor
-        )
-    return principal.sid
-
-
-def _own_template(installation: Installation, use: str) -> CertificateTemplate:
-    """For a registration authority: its name comes from the directory, and it is good for nothing else."""
-    template = new_template(TEMPLATES[use], _TITLES[use], installation.directory.domain.sid)
-    usages = (oids.EKU_CMC_RA,)
-    return replace(
-        template,
-        name_flag=NameFlag.REQUIRE_COMMON_NAME,
-        key_usage=_KEY_USAGES[use] + b"\x00",
-        extended_key_usage=usages,
-        application_policies=usages,
-    )
+def _seconds(value: object) -> int:
+    return int(value.timestamp()) if isinstance(value, datetime) else int(str(value))

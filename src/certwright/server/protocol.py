@@ -28,9 +28,11 @@ from certwright.server.limits import (
     HEAD_BYTES,
     HEAD_SECONDS,
     HTTPS_CONNECTIONS,
+    LINGER_SECONDS,
     READER_SECONDS,
     without_upgrade,
 )
+from certwright.server.refusals import refusal
 from certwright.server.tls import bindings_of
 
 log = structlog.get_logger(__name__)
@@ -169,7 +171,7 @@ class HttpProtocol(HttpToolsProtocol):
             data, rest = data[:missing], data[missing:]
         self._body_seen += len(data)
         if self._body_seen > BODY_BYTES:
-            self._refuse(413, b"Content Too Large")
+            self._too_large()
             return b""
         self._feed(data)
         return rest
@@ -181,16 +183,39 @@ class HttpProtocol(HttpToolsProtocol):
             log.info("request_malformed", peer=self._peer, error=str(error)[:200])
             self._refuse(400, b"Bad Request")
 
-    def _refuse(self, status: int, reason: bytes) -> None:
-        """Answer and end the connection, unless an answer is on its way already: then only end it."""
-        self._phase = _Phase.REFUSED
+    def _too_large(self) -> None:
+        text = f"The body is larger than {BODY_BYTES >> 20} MiB."
+        self._refuse(413, b"Content Too Large", text, path=self.url.decode("latin-1"), lingering=True)
+
+    def _refuse(self, status: int, reason: bytes, text: str = "", *, path: str = "", lingering: bool = False) -> None:
+        """Answer and end the connection, unless an answer is on its way already: then only end it.
+
+        Args:
+            text: for people; the reason, if empty.
+            path: what was asked for, where that is known.
+            lingering: what the client still sends is read for a moment, and dropped.
+        """
+        self._phase, self._since = _Phase.REFUSED, self.loop.time()
         log.info("connection_ended", peer=self._peer, status=status, reason=reason.decode())
-        if self.cycle is None or self.cycle.response_complete:
+        if self._may_answer:
+            content_type, body = refusal(path, status, text or reason.decode())
             self.transport.write(
-                b"HTTP/1.1 %d %b\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\n"
-                b"connection: close\r\n\r\n%b\n" % (status, reason, len(reason) + 1, reason)
+                b"HTTP/1.1 %d %b\r\ncontent-type: %b\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%b"
+                % (status, reason, content_type, len(body), body)
             )
-        self.transport.close()
+            if self.cycle is not None and not self.cycle.response_complete:  # whoever waits for the body is told
+                self.cycle.disconnected = True
+                self.cycle.message_event.set()
+        if lingering:  # closed at once, the rest of the body would be answered with a reset that overtakes the answer
+            self.loop.call_later(LINGER_SECONDS, self.transport.close)
+        else:
+            self.transport.close()
+
+    @property
+    def _may_answer(self) -> bool:
+        """Is no answer on its way, nor one before it?"""
+        cycle = self.cycle
+        return cycle is None or cycle.response_complete or not (cycle.response_started or self.pipeline)
 
     # -- the parser's callbacks
 
@@ -208,7 +233,7 @@ class HttpProtocol(HttpToolsProtocol):
                 break
         self._phase, self._since = _Phase.BODY, self.loop.time()
         if self._body_expected is not None and self._body_expected > BODY_BYTES:
-            self._refuse(413, b"Content Too Large")
+            self._too_large()
             return
         super().on_headers_complete()
 

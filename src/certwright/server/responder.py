@@ -1,4 +1,4 @@
-"""The Online Responder over one installation: our CAs as revocation providers, signers, the thread that keeps up.
+"""The Online Responder over one installation: our CAs and those elsewhere, signers, the thread that keeps up.
 
 What changes - a revocation, a setting, a signing certificate - is seen by every process that serves within `TICK`
 seconds, whichever process changed it.
@@ -7,8 +7,9 @@ seconds, whichever process changed it.
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import datetime
+from functools import partial
 from typing import Final
 
 import structlog
@@ -20,14 +21,17 @@ from certwright.ca.statuses import CertificateStatuses
 from certwright.database import DatabaseError
 from certwright.keystores.base import KeyStoreError
 from certwright.online_responder.configuration import SignedWith
+from certwright.online_responder.copied import CopiedListsProvider
 from certwright.online_responder.responder import Issuer, Responder
 from certwright.online_responder.revocation import GOOD, CertificateStatus, ProviderUnavailable
 from certwright.online_responder.signing import SigningCertificate
+from certwright.online_responder.sources import CaElsewhere
 from certwright.online_responder.store import StoredConfiguration
 from certwright.pki.certificate import CertificateView, serial_hex
 from certwright.pki.ocsp import ResponseSigner
 from certwright.pki.signatures import Signer
 from certwright.server.composition import Installation
+from certwright.server.responder_lists import signer_place
 
 log = structlog.get_logger(__name__)
 
@@ -82,6 +86,7 @@ class OnlineResponder:
         self._installation = installation
         self.responder = Responder(installation.clock)
         self._providers: dict[str, CaProvider] = {}
+        self._copied: dict[str, tuple[CaElsewhere, CopiedListsProvider]] = {}
         self._seen: object = None
         self._unsigned: dict[tuple[str, int], str] = {}
         self._ticks = 0
@@ -127,14 +132,19 @@ class OnlineResponder:
         """Look for other configurations, CA certificates and signers."""
         stored = {each.ca: each for each in self._installation.revocation_configurations.all() if each.enabled}
         records = self._records() if stored else {}
-        seen = [(name, each.version, records[name].version) for name, each in stored.items() if name in records]
+        seen = [
+            (name, each.version, records[name].version if name in records else 0) for name, each in stored.items()
+        ]
         self._ticks += 1
         if seen == self._seen and self._ticks % LOOK_AT_SIGNERS:
             return
+        elsewhere = self._elsewhere() if stored.keys() - records.keys() else {}
         issuers: list[Issuer] = []
         for name, configuration in stored.items():
             if name in records:
                 issuers += self._issuers(records[name], configuration)
+            elif name in elsewhere:
+                issuers.append(self._issuer_elsewhere(elsewhere[name], configuration))
         self.responder.serve(issuers)
         if seen != self._seen:
             self._seen = seen
@@ -145,6 +155,28 @@ class OnlineResponder:
     def _records(self) -> Mapping[str, CaRecord]:
         return {record.name: record for record in self._installation.records()}
 
+    def _elsewhere(self) -> Mapping[str, CaElsewhere]:
+        return {ca.name: ca for ca in self._installation.revocation_configurations.elsewhere()}
+
+    def _issuer_elsewhere(self, ca: CaElsewhere, stored: StoredConfiguration) -> Issuer:
+        """One key of a CA elsewhere, known from its CRLs."""
+        known = self._copied.get(ca.name)
+        if known is None or known[0] != ca:
+            known = self._copied[ca.name] = (ca, CopiedListsProvider(self._installation.database, ca))
+            known[1].changes()
+        signer, until = self._or_none(ca.name, 0, lambda: self._brought(ca.signer_place, ca.certificate, stored))
+        return Issuer(
+            ca.name,
+            0,
+            ca.certificate,
+            stored.configuration,
+            stored.version,
+            known[1],
+            signer,
+            until,
+            _is_quick(signer),
+        )
+
     def _issuers(self, record: CaRecord, stored: StoredConfiguration) -> Iterator[Issuer]:
         """One for each key of the CA, with its newest certificate."""
         provider = self._providers.get(record.name)
@@ -154,26 +186,30 @@ class OnlineResponder:
         newest = {each.key_index: each for each in sorted(record.certificates, key=lambda each: each.index)}
         for key_index, certificate in newest.items():
             view = CertificateView.parse(certificate.der)
-            signer, until = self._signer_of(record, certificate, view, stored)
-            quick = signer is not None and isinstance(signer.signer.private_key, ec.EllipticCurvePrivateKey)
+            signer, until = self._or_none(
+                record.name,
+                key_index,
+                partial(self._signer, record, certificate, view, stored),
+            )
+            quick = _is_quick(signer)
             yield Issuer(
                 record.name, key_index, view, stored.configuration, stored.version, provider, signer, until, quick
             )
 
-    def _signer_of(
-        self, record: CaRecord, certificate: CaCertificateRecord, view: CertificateView, stored: StoredConfiguration
+    def _or_none(
+        self, ca: str, key_index: int, look_up: Callable[[], tuple[ResponseSigner, datetime]]
     ) -> tuple[ResponseSigner | None, datetime]:
-        """None when there is none now, which is logged once."""
-        key = (record.name, certificate.key_index)
+        """None when there is no signer now, which is logged once."""
+        key = (ca, key_index)
         try:
-            found = self._signer(record, certificate, view, stored)
+            found = look_up()
         except (AdcsError, KeyStoreError) as error:
             if self._unsigned.get(key) != str(error):
                 self._unsigned[key] = str(error)
-                log.error("online_responder_cannot_sign", ca=record.name, key_index=key[1], error=str(error))
+                log.error("online_responder_cannot_sign", ca=ca, key_index=key_index, error=str(error))
             return None, self._installation.clock()
         if self._unsigned.pop(key, None):
-            log.info("online_responder_signs_again", ca=record.name, key_index=key[1])
+            log.info("online_responder_signs_again", ca=ca, key_index=key_index)
         return found
 
     def _signer(
@@ -181,21 +217,41 @@ class OnlineResponder:
     ) -> tuple[ResponseSigner, datetime]:
         """A signing certificate that this key of the CA issued, else the key itself where it is here.
 
-        A signer of the newest key is no signer for what an older one signed: clients want the same key.
-        [MS-OCSP] 3.1.5
+        A signer of the newest key is no signer for what an older one signed: clients want the same key. So what
+        was there before a renewal with a new key signs nothing any more, and until the new key has a signer of its
+        own, it signs itself. [MS-OCSP] 3.1.5
         """
-        configuration = stored.configuration
-        by_name = configuration.responder_id == "name"
-        now = self._installation.clock()
         is_newest = certificate.key_index == max(each.key_index for each in record.certificates)
-        if configuration.signed_with is SignedWith.CERTIFICATE and is_newest:
-            own = self._installation.signing_certificates.current(record.ca_id)
-            if own is None or own.view.not_after <= now or not _issued_by(own, view):
-                raise ConfigurationError("there is no valid signing certificate; run: certwright responder refresh")
-            return self._installation.signing_certificates.signer(own, by_name=by_name), own.view.not_after
+        place = signer_place(record.ca_id, stored)
+        if place and is_newest and not self._is_of_before(place, view):
+            return self._brought(place, view, stored)
         key = self._installation.key_store.open(certificate.key_name)
+        by_name = stored.configuration.responder_id == "name"
         signer = ResponseSigner.of(Signer.of(key.private_key), view, by_name=by_name, send=False)
         return signer, certificate.not_after
+
+    def _is_of_before(self, place: str, ca: CertificateView) -> bool:
+        """Is the signer that is there one of an older key of the CA?"""
+        current = self._installation.signing_certificates.current(place)
+        return current is not None and not _issued_by(current, ca)
+
+    def _brought(
+        self, place: str, ca: CertificateView, stored: StoredConfiguration
+    ) -> tuple[ResponseSigner, datetime]:
+        """What signs with the certificate of a place.
+
+        Raises:
+            ConfigurationError: there is none that is valid and of this CA.
+        """
+        certificates = self._installation.signing_certificates
+        current = certificates.current(place)
+        if current is None or current.view.not_after <= self._installation.clock() or not _issued_by(current, ca):
+            raise ConfigurationError(
+                "there is no valid signing certificate; run: certwright responder"
+                + (" refresh" if stored.configuration.signed_with is SignedWith.CERTIFICATE else " install")
+            )
+        by_name = stored.configuration.responder_id == "name"
+        return certificates.signer(current, ca, by_name=by_name), current.view.not_after
 
     # -- ahead of the questions --------------------------------------------------------------------------------
 
@@ -217,5 +273,15 @@ class OnlineResponder:
             self.responder.produce(issuer, (serial,))
 
 
+def _is_quick(signer: ResponseSigner | None) -> bool:
+    return signer is not None and isinstance(signer.signer.private_key, ec.EllipticCurvePrivateKey)
+
+
 def _issued_by(signer: SigningCertificate, ca: CertificateView) -> bool:
-    return signer.view.authority_key_identifier == ca.subject_key_identifier
+    """By this key of the CA; or it is the CA's own."""
+    if signer.view.public_key_info == ca.public_key_info:
+        return True
+    named = signer.view.authority_key_identifier
+    if named is not None and ca.subject_key_identifier is not None:
+        return named == ca.subject_key_identifier
+    return signer.view.issuer == ca.subject

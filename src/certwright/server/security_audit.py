@@ -8,10 +8,12 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from typing import Final
 
 from certwright.adcs.errors import InvalidArgument
 from certwright.adcs.requester import Sid
 from certwright.adcs.security import SecurityDescriptor
+from certwright.adcs.template import CertificateTemplate
 from certwright.ca.configuration import CaConfiguration
 from certwright.ca.escalations import authority_facts
 from certwright.directory.active_directory.settings import DomainSettings
@@ -21,7 +23,13 @@ from certwright.directory.security_audit.audience import Audience
 from certwright.directory.security_audit.audit import SecurityReport, security_report
 from certwright.directory.security_audit.facts import AuthorityFacts, SecurityFacts, TemplateFacts
 from certwright.directory.security_audit.findings import Place
+from certwright.directory.store import KeptHere
 from certwright.server.composition import Installation
+
+EXPECTED: Final = (
+    "it is the service account of this installation: certwright domain publish let it keep the CA's own entry, its"
+    " certificates and its CRLs up to date"
+)
 
 
 def own_security(installation: Installation, low_privileged: Iterable[str] = ()) -> SecurityReport:
@@ -43,9 +51,14 @@ def own_security(installation: Installation, low_privileged: Iterable[str] = ())
     own = own_authorities(installation)
     account = joined.principal(joined.settings.account)
     trusted = frozenset({account.sid}) if account is not None else frozenset()
+    snapshot, domain = installation.local_directory.snapshot(), joined.domain
+
+    def kept(template: CertificateTemplate) -> KeptHere:
+        return snapshot.kept_in_domain(domain.sid, template.cn, template.oid)
+
     return joined.pool.run(  # the rules ask about groups: they run while the connection is ours
         lambda connection: security_report(
-            security_facts(connection, joined.domain, own=own, trusted=trusted, low_privileged=groups)
+            security_facts(connection, domain, own=own, kept=kept, trusted=trusted, low_privileged=groups)
         )
     )
 
@@ -91,12 +104,15 @@ def _embedded_facts(installation: Installation, low_privileged: Iterable[Sid]) -
     )
 
 
-def domain_security(settings: DomainSettings, low_privileged: Iterable[str] = ()) -> SecurityReport:
+def domain_security(
+    settings: DomainSettings, low_privileged: Iterable[str] = (), service_account: str = ""
+) -> SecurityReport:
     """The audit of every CA that an Active Directory knows, whoever made it, read over LDAP.
 
     Args:
         settings: the domain and an account of it; an ordinary one reads all that is looked at.
         low_privileged: further groups that count as everybody, by name or SID.
+        service_account: of an installation of ours in this domain; what it may write there is no surprise.
 
     Raises:
         LdapUnavailable: no domain controller answers.
@@ -111,8 +127,12 @@ def domain_security(settings: DomainSettings, low_privileged: Iterable[str] = ()
     directory = ActiveDirectory(pool, settings)
     try:
         groups = [_group(directory, name) for name in low_privileged]
+        known = directory.principal(service_account) if service_account else None
+        expected = {known.sid: EXPECTED} if known is not None else {}
         return pool.run(
-            lambda connection: security_report(security_facts(connection, directory.domain, low_privileged=groups))
+            lambda connection: security_report(
+                security_facts(connection, directory.domain, expected=expected, low_privileged=groups)
+            )
         )
     finally:
         directory.close()

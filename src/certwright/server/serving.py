@@ -18,12 +18,14 @@ from certwright.auth.policy import AuthenticationPolicy
 from certwright.auth.throttle import Throttle
 from certwright.ca.configuration import CaConfiguration
 from certwright.database import DatabaseError
+from certwright.endpoints.plain_asgi import over_asgi
 from certwright.online_responder.views import PATH, OcspService
 from certwright.server.bulk import BulkService
 from certwright.server.composition import Installation
 from certwright.server.domain_logons import domain_logons, own_ca_certificates, trusted_for_clients
 from certwright.server.enrollment_services import EnrollmentServices, nothing_here
 from certwright.server.home import LOOPBACK
+from certwright.server.limits import connections_for, raise_file_limit
 from certwright.server.listeners import AsgiApplication, BoundSockets, Listeners, Secured, resolve, route
 from certwright.server.network_devices import NetworkDevices
 from certwright.server.published import PublishedFiles
@@ -40,6 +42,8 @@ HEALTH_TRUSTED: Final = 1.0
 """Seconds for which a health report is repeated instead of made anew: asking often must cost nothing."""
 RELOAD_EVERY: Final = 15.0
 """Seconds after which a renewed certificate is noticed."""
+NEW_CAS_EVERY: Final = 2.0
+"""Seconds after which a CA that another process installed is served."""
 
 
 class Serving:
@@ -60,13 +64,15 @@ class Serving:
         )
         self._responder = OnlineResponder(installation)
         self._answering = ThreadPoolExecutor(ANSWER_THREADS, thread_name_prefix="answers")
+        self._ocsp = OcspService(self._responder.responder, installation.clock)
         bulk = BulkService(
             PublishedFiles(installation.home.published, time.monotonic),
             self.health,
             installation.home.settings.https_url,
             installation.clock,
-            {PATH.encode(): OcspService(self._responder.responder, installation.clock)},
+            {PATH.encode(): self._ocsp},
             self._answering,
+            most_connections=connections_for(raise_file_limit()),
         )
         names = local_names(installation, sockets)
         throttle = Throttle()
@@ -75,7 +81,8 @@ class Serving:
         self._services = EnrollmentServices(installation, throttle, self._pool, lambda: names, self._domain)
         https = Secured(self._application(names, throttle), self._tls.context)
         self._listeners = Listeners(sockets, https, bulk, self._for_certificates())
-        self._reloading: asyncio.Task[None] | None = None
+        self._reloading: tuple[asyncio.Task[None], ...] = ()
+        self._cas_served = installation.cas
         self._look_now = asyncio.Event()
         self._last_report: tuple[float, bool, Mapping[str, object]] | None = None
         self._asking = asyncio.Lock()
@@ -106,18 +113,25 @@ class Serving:
         self._console = Console(self._installation, names, throttle, self._standing)
         certsrv = web_enrollment.create(self._installation.registry, authenticator)
         devices = self._devices.application(authenticator)
-        return route([*devices, *self._services.applications, ("/certsrv", certsrv)], self._console.application)
+        ocsp = over_asgi(PATH, self._ocsp, self._answering)  # where only HTTPS gets through
+        return route(
+            [*devices, *self._services.applications, ("/certsrv", certsrv), (PATH, ocsp)], self._console.application
+        )
 
     async def start(self) -> None:
         await asyncio.to_thread(self._responder.start)
         await self._listeners.start()
-        self._reloading = asyncio.get_running_loop().create_task(self._reload(), name="certificate reload")
+        loop = asyncio.get_running_loop()
+        self._reloading = (
+            loop.create_task(self._reload(), name="certificate reload"),
+            loop.create_task(self._look_for_cas(), name="new CAs"),
+        )
 
     async def stop(self) -> None:
         """Finish what is under way."""
-        if self._reloading is not None:
-            self._reloading.cancel()
-            await asyncio.gather(self._reloading, return_exceptions=True)
+        for task in self._reloading:
+            task.cancel()
+        await asyncio.gather(*self._reloading, return_exceptions=True)
         await self._listeners.stop()
         await asyncio.to_thread(self._responder.stop)
         self._answering.shutdown(wait=True, cancel_futures=True)
@@ -142,11 +156,26 @@ class Serving:
                 await asyncio.wait_for(self._look_now.wait(), RELOAD_EVERY)
             self._look_now.clear()
             try:
+                await asyncio.to_thread(self._tls.trust, trusted_for_clients(self._installation))
                 await asyncio.to_thread(self._tls.reload)
                 if self._client_tls is not None:
                     await asyncio.to_thread(self._reload_client_tls, self._client_tls)
             except (ConfigurationError, OSError) as error:  # go on with the certificate we have
                 log.error("listener_certificate_not_loaded", error=str(error))
+
+    async def _look_for_cas(self) -> None:
+        """Serve a CA from its first certificate on; the console's own acts are seen here too."""
+        while True:
+            await asyncio.sleep(NEW_CAS_EVERY)
+            try:
+                for name in await asyncio.to_thread(self._installation.look_for_cas):
+                    log.info("ca_served", ca=name)
+            except (AdcsError, DatabaseError) as error:
+                log.error("new_cas_not_looked_for", error=str(error))
+                continue
+            if self._cas_served is not self._installation.cas:
+                self._cas_served = self._installation.cas
+                self._services.serve_new_cas()
 
     def _reload_client_tls(self, tls: ServerTls) -> None:
         tls.trust(own_ca_certificates(self._installation))
@@ -189,13 +218,12 @@ class Serving:
 
 def authentication_policy(installation: Installation) -> Callable[[], AuthenticationPolicy]:
     """What the issuing CA's settings say about authentication; the same object until they change."""
-    database = installation.ca().authority.database
-    known: tuple[int, AuthenticationPolicy] | None = None
+    known: tuple[tuple[int, int], AuthenticationPolicy] | None = None
 
     def policy() -> AuthenticationPolicy:
         nonlocal known
-        record = database.ca()
-        if known is None or known[0] != record.version:
+        record = installation.ca().authority.database.ca()
+        if known is None or known[0] != (record.ca_id, record.version):
             configuration = CaConfiguration.load(record.settings)
             chosen = AuthenticationPolicy.from_settings(
                 configuration.channel_binding,
@@ -203,7 +231,7 @@ def authentication_policy(installation: Installation) -> Callable[[], Authentica
                 negotiate=configuration.negotiate,
                 basic=configuration.basic,
             )
-            known = (record.version, chosen)
+            known = ((record.ca_id, record.version), chosen)
         return known[1]
 
     return policy

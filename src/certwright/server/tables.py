@@ -14,6 +14,7 @@ ROOMS: Final = (
     "certwright.notifications",
     "certwright.ndes",
     "certwright.online_responder",
+    "certwright.location_watch",
     "certwright.console",
 )
 """Rooms with tables; their Django labels are the last words."""

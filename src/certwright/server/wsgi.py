@@ -17,6 +17,7 @@ from typing import Any, Final
 import structlog
 
 from certwright.server.listeners import Scope
+from certwright.server.refusals import refusal
 
 log = structlog.get_logger(__name__)
 
@@ -70,7 +71,8 @@ class WsgiAdapter:
         try:
             body = await _read(scope, receive, self._limit)
         except BodyTooLarge:
-            await _plain(send, 413, b"Content Too Large\n", [(b"connection", b"close")])
+            text = f"The body is larger than {self._limit >> 20} MiB." if self._limit >> 20 else "Content Too Large"
+            await _refuse(send, scope["path"], 413, text, [(b"connection", b"close")])
             return
         loop = asyncio.get_running_loop()
         gone = threading.Event()
@@ -118,7 +120,8 @@ class WsgiAdapter:
                     headers.append((b"content-length", b"%d" % len(content)))
                 return status, headers, content
             if not self._streams.acquire(blocking=False):
-                return 503, [(b"retry-after", b"30"), (b"content-type", b"text/plain; charset=utf-8")], _BUSY
+                content_type, content = refusal(environment["PATH_INFO"], 503, _BUSY)
+                return 503, [(b"retry-after", b"30"), (b"content-type", content_type)], content
             try:
                 self._stream(result, started[0], stream)
             finally:
@@ -140,7 +143,7 @@ class WsgiAdapter:
         stream({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-_BUSY: Final = b"Other exports are running. Try again in a minute.\n"
+_BUSY: Final = "Other exports are running. Try again in a minute."
 
 
 def environ(scope: Scope, body: bytes) -> Environ:
@@ -221,8 +224,11 @@ async def _sent(send: Callable[[Any], Awaitable[None]], message: Mapping[str, An
     await send(message)
 
 
-async def _plain(send: Callable[[Any], Awaitable[None]], status: int, body: bytes, headers: Headers) -> None:
-    head = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", b"%d" % len(body)), *headers]
+async def _refuse(
+    send: Callable[[Any], Awaitable[None]], path: str, status: int, text: str, headers: Headers
+) -> None:
+    content_type, body = refusal(path, status, text)
+    head = [(b"content-type", content_type), (b"content-length", b"%d" % len(body)), *headers]
     await send({"type": "http.response.start", "status": status, "headers": head})
     await send({"type": "http.response.body", "body": body})
 

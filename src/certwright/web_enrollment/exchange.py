@@ -7,8 +7,8 @@ submission more than the page it gets.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Final
+from dataclasses import dataclass
+from typing import Final, NamedTuple
 
 from certwright.auth.connection import Connection
 from certwright.endpoints.asgi import HeaderPairs, Receive, Scope, Send, read_body
@@ -67,14 +67,13 @@ class Exchange:
         return await read_body(self.headers, self.receive, limit)
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """What goes back. Headers that every reply of its kind carries are added by `page` and `file`."""
 
     body: bytes
     content_type: bytes
     status: int = 200
-    headers: HeaderPairs = field(default=())
+    headers: HeaderPairs = ()
 
     @classmethod
     def page(cls, body: bytes, status: int = 200, headers: HeaderPairs = ()) -> Reply:

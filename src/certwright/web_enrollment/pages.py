@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from importlib.resources import files
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from jinja2 import DictLoader, Environment, StrictUndefined
 from markupsafe import Markup
@@ -37,8 +37,7 @@ _RETRIEVAL: Final = "retrieval"
 _NO_SUCH_REQUEST: Final = "There is no request with this ID that you may see."
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
+class Frame(NamedTuple):
     """What stands around every page: who is signed in and which CA answers, as plain text."""
 
     requester: Requester

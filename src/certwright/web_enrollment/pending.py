@@ -33,7 +33,7 @@ class PendingNote:
     def parse(cls, header: bytes) -> PendingNote:
         """Read the Cookie header."""
         if not header or len(header) > 4 * _MAX_COOKIE:
-            return cls()
+            return NOTHING_PENDING
         for part in header.decode("latin-1").split(";"):
             name, _, value = part.strip().partition("=")
             if name == COOKIE:
@@ -57,6 +57,9 @@ class PendingNote:
         return b"set-cookie", (
             f"{COOKIE}={value}; Path=/; Max-Age={age}; Secure; HttpOnly; SameSite=Strict".encode("ascii")
         )
+
+
+NOTHING_PENDING: Final = PendingNote()
 
 
 def _entries(value: str) -> tuple[Waiting, ...]:

@@ -37,6 +37,7 @@ NONCE_OCTETS: Final = 16
 MESSAGE_TYPE: Final = "application/x-pki-message"
 CA_CERTIFICATE_TYPE: Final = "application/x-x509-ca-cert"
 CA_AND_RA_TYPE: Final = "application/x-x509-ca-ra-cert"
+NEXT_CA_TYPE: Final = "application/x-x509-next-ca-cert"
 CAPABILITIES_TYPE: Final = "text/plain"
 
 _SCHEMES: Final = {oids.SHA256: RSA_SHA256, oids.SHA384: RSA_SHA384, oids.SHA512: RSA_SHA512}
@@ -349,6 +350,51 @@ class Question:
             return base64.b64decode(text + b"=" * (-len(text) % 4), validate=True)
         except binascii.Error as error:
             raise EncodingError(f"the message in the address is no base64: {error}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class AdminQuestion:
+    """What an MDM asks at the page for people: NDESGenerateChallenge, NDESGetCACertThumbprint."""
+
+    operation: str  # lower case; empty for the page itself
+    key_usage: int
+    parameters: str
+
+    @classmethod
+    def parse(cls, query: bytes) -> AdminQuestion:
+        """Raises:
+        EncodingError: the key usage is no number, or the parameters are no text.
+        """
+        found: dict[bytes, bytes] = {}
+        for pair in query.split(b"&", 16):
+            name, _, value = pair.partition(b"=")
+            found.setdefault(unquote_to_bytes(name).lower(), unquote_to_bytes(value.replace(b"+", b" ")))
+        usage = found.get(b"keyusage", b"0").strip()
+        if not (usage.isdigit() and len(usage) <= 5):
+            raise EncodingError("keyUsage is a number")
+        parameters = found.get(b"params", b"")
+        if len(parameters) > MAX_CHALLENGE:
+            raise TooLarge(f"params has at most {MAX_CHALLENGE} octets")
+        try:
+            text = parameters.decode("utf-8")
+        except UnicodeDecodeError:
+            raise EncodingError("params is no UTF-8") from None
+        return cls(found.get(b"operation", b"").decode("latin-1").strip().lower(), int(usage), text)
+
+
+def next_ca(certificates: bytes, credentials: Credentials) -> bytes:
+    """The answer to GetNextCACert: certs-only CMS with what comes next, signed by whom devices trust now.
+
+    RFC 8894 4.7.1.
+    """
+    scheme = _SCHEMES[oids.SHA256]
+    signing = Signing(
+        SignerIdentifier.of(credentials.certificate),
+        der.sequence(der.oid(oids.RSA_ENCRYPTION), der.null()),
+        oids.SHA256,
+        lambda data: scheme.sign(credentials.private_key, data),
+    )
+    return sign(oids.CMS_DATA, certificates, [signing], [credentials.certificate.der])
 
 
 def capabilities(*, triple_des: bool, sha1: bool, next_ca: bool = False) -> bytes:

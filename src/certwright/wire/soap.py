@@ -225,6 +225,14 @@ def parse_fault(body: Element) -> tuple[str, str, Element | None]:
     return value.rpartition(":")[2], texts[0].text.strip() if texts else "", body.one(_soap("Detail"))
 
 
+def subcode(body: Element) -> str:
+    """The first subcode of a fault, its local name; empty where it has none."""
+    code = body.one(_soap("Code"))
+    inner = code.one(_soap("Subcode")) if code is not None else None
+    value = (inner.value(_soap("Value")) or "") if inner is not None else ""
+    return value.rpartition(":")[2]
+
+
 def is_fault(body: Element) -> bool:
     return body.name == _soap("Fault")
 

@@ -32,6 +32,8 @@ Answer = Authenticated | Challenge
 Run = Callable[[Callable[["Realm"], Awaitable[Any]]], Any]
 
 STAFF = Sid(f"{DOMAIN_SID}-1200")
+LOCAL_SID = Sid("S-1-5-21-44-55-66")
+"""Of the directory that stands beside the domain: `.\\Administrator` is of it."""
 
 
 def pac(site: Site, **changed: Any) -> bytes:
@@ -61,7 +63,7 @@ def run(site: Site) -> Run:
     def runner(work: Callable[[Realm], Awaitable[Any]]) -> Any:
         async def main() -> Any:
             tickets = ScriptedTickets()
-            domain = DomainLogons(tickets=tickets)
+            domain = DomainLogons(tickets=tickets, local_sid=LOCAL_SID)
             authenticator = HttpAuthenticator(
                 site.directory, lambda: site.policy, site.throttle, site.executor, lambda: NAMES, domain=domain
             )
@@ -169,6 +171,20 @@ def test_what_is_local_to_a_host_no_ticket_gives(run: Run, site: Site) -> None:
     assert isinstance(answer, Authenticated)
     assert "S-1-18-1" in answer.requester.groups
     assert not {"S-1-5-32-544", "S-1-5-18"} & answer.requester.groups
+
+
+def test_groups_of_our_own_directory_no_ticket_gives(run: Run, site: Site) -> None:
+    """A sidHistory, or a domain controller that lies, may name our Domain Admins. [MS-PAC] 4.1.2.2."""
+    ours, like_ours = Sid(f"{LOCAL_SID}-512"), Sid(f"{LOCAL_SID}7-512")  # another domain, whatever it begins with
+    info = pac(site, extra=[(ours, ENABLED), (like_ours, ENABLED)])
+    answer = run(lambda realm: realm.log_on(logon_info=info))
+    assert isinstance(answer, Authenticated)
+    assert ours not in answer.requester.groups
+    assert like_ours in answer.requester.groups
+    resource = pac(site, resource_domain=LOCAL_SID, resource_groups=[(512, ENABLED)])
+    answer = run(lambda realm: realm.log_on(logon_info=resource))
+    assert isinstance(answer, Authenticated)
+    assert ours not in answer.requester.groups
 
 
 @pytest.mark.parametrize("flags", [0x11, 0x410])

@@ -10,7 +10,7 @@ import pytest
 
 from certwright.adcs.errors import InvalidArgument
 from certwright.adcs.interfaces import Comparison, Restriction, Sort, Table
-from certwright.ca.listing import make_listing
+from certwright.ca.listing import make_count, make_listing
 from certwright.database import Dialect, sqlite_url
 from certwright.server.schema import migrate
 
@@ -60,6 +60,16 @@ def test_the_usual_questions_have_an_index(
     plan = tables.execute(f"EXPLAIN QUERY PLAN {listing.sql}", listing.params).fetchall()
     assert index in plan[0][-1]
     assert not [step for *_, step in plan if step.startswith("SCAN")]
+
+
+def test_what_was_issued_lately_is_counted_out_of_an_index_alone(tables: sqlite3.Connection) -> None:
+    """The dashboard asks it every minute; a busy CA issues a million in the 30 days it is about."""
+    since = where("resolved_when", 1_700_000_000, Comparison.GREATER_OR_EQUAL)
+    sql, params, _read = make_count(1, "sqlite", Table.ISSUED_CERTIFICATES, since, "template")
+    plan = tables.execute(f"EXPLAIN QUERY PLAN {sql}", params).fetchall()
+    assert "COVERING INDEX ca_request_issued (ca_id=? AND resolved_when>?)" in plan[0][-1]
+    pending, params, _read = make_count(1, "sqlite", Table.PENDING_REQUESTS, (), "submitted_when")
+    assert "ca_request_pending" in tables.execute(f"EXPLAIN QUERY PLAN {pending}", params).fetchall()[0][-1]
 
 
 @pytest.mark.parametrize("dialect", ["sqlite", "postgresql"])

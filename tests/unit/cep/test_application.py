@@ -17,10 +17,12 @@ from certwright.adcs.security import SecurityDescriptor
 from certwright.adcs.template import CertificateTemplate, EnrollmentFlag, PrivateKeyFlag
 from certwright.cep.application import PolicyWebService, address, is_address
 from certwright.cep.offer import Offer, OfferedCa, PolicyOffer
+from certwright.pki.certificate import CertificateView
 from certwright.wire import xcep
 from certwright.wire.xcep import CaUri, ClientAuthentication, GetPolicies, PolicyResponse
 from tests.support import requests as make
 from tests.support.certificates import make_certificate
+from tests.support.certsrv import ALICE as ALICE_LOGGED_ON
 from tests.support.certsrv import Answer, Client
 from tests.support.fake_directory import (
     DOMAIN_COMPUTERS,
@@ -42,6 +44,7 @@ URIS: Final = (
     CaUri(ClientAuthentication.KERBEROS, "https://ca/a_CES_Kerberos/service.svc/CES", 1, False),
     CaUri(ClientAuthentication.USER_NAME, "https://ca/a_CES_UsernamePassword/service.svc/CES", 3, True),
 )
+ALICE_ORIGIN: Final = ALICE_LOGGED_ON.origin
 ALICE, BOB = make_user("alice", 1101), make_user("bob", 1102)
 OPEN: Final = enroll_sddl(AUTHENTICATED_USERS)
 
@@ -71,7 +74,10 @@ class Place:
         )
         self.offer = Offer(cas, **offer)
         self.now = NOW
-        offers = PolicyOffer(self.directory, lambda: self.offer, lambda: self.now)
+        self.sites: dict[str, str] = {}
+        offers = PolicyOffer(
+            self.directory, lambda: self.offer, lambda: self.now, lambda address: self.sites.get(address, "")
+        )
         service = PolicyWebService(offers, (stub or StubLogons()).logons(), blocks=False)
         self.client = Client(service, account="")
         self.client.connection.peer_certificate = make_certificate(
@@ -216,6 +222,31 @@ def test_a_template_that_cannot_be_said_is_left_out_and_named_in_the_log() -> No
 
 
 # -- key-based renewal -----------------------------------------------------------------------------------------------
+
+
+def test_cas_of_the_callers_site_stand_first_and_are_preferred() -> None:
+    """[MS-WCCE] 2.2.2.11, msPKI-Site-Name. Who is in no site that has a CA sees them as they are."""
+    place = Place(make_template("one", oid="1.2.3.4.11"), make_template("two", oid="1.2.3.4.12"))
+    place.directory.publish("a", "one", "two", site="Paris")
+    place.directory.publish("b", "two", site="Rome")
+    as_they_are = place.ask()
+
+    place.sites = {ALICE_ORIGIN: "Rome"}
+    near = place.ask()
+    place.sites = {ALICE_ORIGIN: "Oslo"}
+    elsewhere = place.ask()
+
+    def names(answer: PolicyResponse) -> list[str]:
+        return [CertificateView.parse(ca.certificate).common_name for ca in answer.cas]
+
+    def publishing(answer: PolicyResponse) -> dict[str, set[str]]:
+        return {each.common_name: {names(answer)[number] for number in each.cas} for each in answer.policies}
+
+    assert names(as_they_are) == names(elsewhere) == ["a", "b"]
+    assert names(near) == ["b", "a"]
+    assert publishing(near) == publishing(as_they_are) == {"one": {"a"}, "two": {"a", "b"}}
+    assert [[uri.priority for uri in ca.uris] for ca in near.cas] == [[1], [101, 103]]
+    assert [[uri.priority for uri in ca.uris] for ca in elsewhere.cas] == [[1, 3], [1]]
 
 
 def test_key_based_renewal_lists_its_templates_alone() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from certwright.connectors.probing import Outcome, ProbeStep, Step, probe
+from certwright.connectors.probing import PAGE_STEPS, Outcome, ProbeStep, Step, probe
 from certwright.connectors.service import AuthScheme, ServiceAddress
 from certwright.connectors.trust import PinnedFile, SystemTrust
 from tests.support.localized_pages import LANGUAGES, LocalizedPages, Site
@@ -21,10 +21,10 @@ def run(server: ScriptedServer, root: Identity, scheme: AuthScheme = AuthScheme.
 
 def failed(steps: Sequence[ProbeStep]) -> ProbeStep:
     """The one step that failed. Every step is there, in order, and nothing after the failure was tried."""
-    assert [each.step for each in steps] == list(Step)
+    assert [each.step for each in steps] == list(PAGE_STEPS)
     found = [each for each in steps if each.outcome is Outcome.FAILED]
     assert len(found) == 1
-    later = steps[list(Step).index(found[0].step) + 1 :]
+    later = steps[list(PAGE_STEPS).index(found[0].step) + 1 :]
     assert {each.outcome for each in later} <= {Outcome.SKIPPED}
     assert found[0].fix
     assert PASSWORD not in str(steps)
@@ -40,7 +40,7 @@ def test_a_service_that_works_passes_every_step(
 
     steps = run(server, root)
 
-    assert [each.step for each in steps] == list(Step)
+    assert [each.step for each in steps] == list(PAGE_STEPS)
     assert all(each.ok for each in steps), steps
     seen = steps[2].seen
     assert seen is not None

@@ -38,6 +38,30 @@ def test_values_come_back_as_they_went_in(database: Database) -> None:
     assert rows == [(name, number, None if data is None else bytes(data)) for name, number, data in found]
 
 
+def flushes(connection: Connection) -> bool:
+    """Does a commit on this connection wait for the disk?"""
+    if connection.dialect == "sqlite":
+        return connection.one("PRAGMA synchronous") == (2,)
+    return connection.one("SHOW synchronous_commit") == ("on",)
+
+
+def test_a_transaction_waits_for_no_disk_only_where_it_is_said(database: Database) -> None:
+    for fails in (False, True):
+        try:
+            with database.transaction(flushed=False) as connection:
+                assert not flushes(connection)
+                connection.execute(INSERT, (f"a{fails}", 1, b""))
+                if fails:
+                    raise LookupError
+        except LookupError:
+            pass
+        with database.read() as connection:
+            assert flushes(connection)
+            assert names(connection) == ["aFalse"]
+        with database.transaction() as connection:
+            assert flushes(connection)
+
+
 def test_a_question_mark_inside_quotes_is_no_placeholder(database: Database) -> None:
     with database.read() as connection:
         assert connection.one("SELECT '?', 'it''s ?', ? AS \"why?\", '100%'", ("here",)) == (

@@ -163,9 +163,9 @@ def test_an_account_that_does_not_exist_orders_nothing(reach: ServiceReach) -> N
 
 
 def test_a_remote_ca_is_not_administered_over_its_pages(reach: ServiceReach) -> None:
-    with pytest.raises(NotSupported, match="enrollment pages"):
+    with pytest.raises(NotSupported, match="as an enrollee"):
         reach.approve(service(ServiceKind.CERTSRV), 7)
-    with pytest.raises(NotSupported, match="enrollment pages"):
+    with pytest.raises(NotSupported, match="as an enrollee"):
         reach.revoke(service(ServiceKind.CERTSRV), "00", RevocationReason.UNSPECIFIED)
 
 

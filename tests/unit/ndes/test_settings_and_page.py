@@ -10,7 +10,7 @@ import pytest
 from certwright.adcs.errors import InvalidArgument
 from certwright.ndes import admin_page
 from certwright.ndes.application import is_admin_address, is_device_address
-from certwright.ndes.settings import MEANINGS, ChallengeMode, NdesSettings
+from certwright.ndes.settings import INTERNAL, MEANINGS, ChallengeMode, NdesSettings
 from certwright.pki.enveloped_data import STRONG, ContentCipher
 
 
@@ -52,7 +52,7 @@ def test_nonsense_is_refused(change: dict[str, str]) -> None:
 
 
 def test_what_may_be_changed_is_explained() -> None:
-    assert set(MEANINGS) == set(NdesSettings().as_text()) - {"enabled", "account", "static-digest"}
+    assert set(MEANINGS) == set(NdesSettings().as_text()) - INTERNAL
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -14,10 +15,10 @@ from certwright.adcs.errors import BadRequestState, InvalidArgument
 from certwright.adcs.events import AuditEvent, CaEvent, LifecycleEvent, LifecycleKind
 from certwright.database import Database
 from certwright.manager.tasks import NOTICE_DAYS
-from certwright.notifications.messages import SENTENCES
+from certwright.notifications.messages import EVENT_NUMBERS, SENTENCES
 from certwright.notifications.queue import GIVE_UP_AFTER, KEPT, LAST_RETRY, retry_after
 from certwright.notifications.rules import matches
-from certwright.notifications.values import BANDS, DeliveryState, HistoryQuery, RuleFields, WebhookFields
+from certwright.notifications.values import BANDS, DeliveryState, HistoryQuery, RuleFields, RuleView, WebhookFields
 from certwright.server.schema import migrate
 from tests.support.notifying import ACTOR, NOW, SIGNING_KEY, Notifying, event
 from tests.support.postgresql import PostgresqlServer
@@ -35,6 +36,7 @@ def states(world: Notifying) -> list[DeliveryState]:
 # -- rules -----------------------------------------------------------------------------------------------------------
 
 RULE = RuleFields("Rule", 1, (ISSUED, EXPIRING))
+VIEW = RuleView(5, "web", '{"tag": "web"}')
 
 
 @pytest.mark.parametrize(
@@ -52,10 +54,30 @@ RULE = RuleFields("Rule", 1, (ISSUED, EXPIRING))
         (replace(RULE, bands=(7,)), event(EXPIRING, band=7), True),
         (replace(RULE, bands=(7,)), event(EXPIRING, band=30), False),
         (replace(RULE, bands=(7,)), event(ISSUED), True),
+        (replace(RULE, view=VIEW), event(certificate=12), True),
+        (replace(RULE, view=VIEW), event(certificate=13), False),
+        (replace(RULE, view=VIEW), event(), False),
+        (replace(RULE, view=VIEW, bands=(7,)), event(EXPIRING, band=7, certificate=12), True),
+        (replace(RULE, view=VIEW, bands=(7,)), event(EXPIRING, band=30, certificate=12), False),
+        (replace(RULE, view=replace(VIEW, filter="even ones")), event(certificate=12), False),
     ],
 )
 def test_all_filters_must_match(rule: RuleFields, what: LifecycleEvent, goes: bool) -> None:
-    assert matches(rule, what) is goes
+    """A view is asked for by its filter; an event about no certificate is in none."""
+    assert matches(rule, what, lambda text, number: (text, number) == (VIEW.filter, 12)) is goes
+
+
+def test_a_rule_keeps_its_view_and_follows_it(world: Notifying) -> None:
+    channel = world.room.channels.add(WebhookFields("ops", "https://hooks.example/"), SIGNING_KEY, actor=ACTOR)
+    rules = world.room.rules
+    rule = rules.add(replace(RULE, channel_id=channel.id, view=VIEW), actor=ACTOR)
+    other = rules.add(RuleFields("Other", channel.id, (ISSUED,)), actor=ACTOR)
+    assert rules.get(rule.id).fields.view == VIEW
+    assert [each.id for each in rules.using_view(VIEW.id)] == [rule.id]
+    changed = replace(VIEW, name="web servers", filter="others")
+    rules.follow_view(changed, actor=ACTOR)
+    assert rules.get(rule.id).fields.view == changed
+    assert rules.get(other.id).fields.view is None
 
 
 @pytest.mark.parametrize(
@@ -100,6 +122,22 @@ def test_every_kind_of_event_has_a_sentence() -> None:
 
 
 # -- once ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", list(LifecycleKind))
+def test_every_kind_of_event_can_be_chosen_and_arrives(
+    world: Notifying, receiver: Receiver, kind: LifecycleKind
+) -> None:
+    world.rule(world.webhook(receiver), kind)
+    for each in LifecycleKind:
+        world.room.notify(event(each, band=7))
+
+    world.room.deliver(world.now)
+
+    (call,) = receiver.calls
+    document = json.loads(call.body)
+    assert document["event"] == kind.value
+    assert document.get("windows_event") == EVENT_NUMBERS.get(kind)
 
 
 def test_a_band_is_told_once_per_certificate_and_channel(world: Notifying, receiver: Receiver) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -11,7 +12,7 @@ from cryptography.x509 import ocsp as peer
 from certwright.online_responder.responder import MALFORMED, TRY_LATER, UNAUTHORIZED
 from certwright.online_responder.revocation import GOOD, CertificateStatus
 from certwright.pki import der, ocsp, oids
-from tests.support.responding import CA, ISSUED, NEVER, NOW, OTHER_CA, Bench, question
+from tests.support.responding import CA, ISSUED, NEVER, NOW, OTHER_CA, Bench, MemoryProvider, question
 
 REVOKED = CertificateStatus(NOW - timedelta(days=2), 1)
 ON_HOLD = CertificateStatus(NOW - timedelta(days=2), 6)
@@ -392,3 +393,42 @@ def test_no_more_answers_are_kept_than_there_is_room_for(monkeypatch: pytest.Mon
 
     assert bench.responder.kept == 3
     assert bench.responder.answer(question(10), ask=False) is not None
+
+
+def test_a_provider_may_say_that_anything_changed() -> None:
+    """Another CRL: every answer for that CA is made anew."""
+    bench = Bench()
+    first = bench.ask(ISSUED)
+    bench.provider.known[ISSUED] = REVOKED
+    bench.provider.changes = lambda: None  # type: ignore[method-assign]
+
+    bench.responder.follow()
+
+    assert bench.responder.kept == 0
+    assert bench.ask(ISSUED) != first
+    assert bench.read(ISSUED).certificate_status is peer.OCSPCertStatus.REVOKED
+
+
+def test_an_answer_says_since_when_it_is_known() -> None:
+    """From a CRL: its thisUpdate, not the moment of the answer; and it ends with it. RFC 6960 2.4."""
+    bench = Bench()
+    known, until = NOW - timedelta(days=2), NOW + timedelta(minutes=30)
+    bench.provider.known[ISSUED] = CertificateStatus(until=until, known=known)
+
+    read = bench.read(ISSUED)
+
+    assert (read.this_update_utc, read.next_update_utc) == (known, until)
+
+
+def test_one_silent_provider_keeps_no_other_answers_from_being_refreshed() -> None:
+    bench = Bench(validity_minutes="120")
+    other = MemoryProvider("Other CA")
+    second = replace(bench.issuer, ca="Other CA", certificate=OTHER_CA, provider=other)
+    bench.responder.serve([bench.issuer, second])
+    bench.ask(ISSUED)
+    bench.responder.answer(question(ISSUED, issuer=OTHER_CA))
+    bench.provider.down = True
+    bench.now = NOW + timedelta(minutes=61)
+
+    assert bench.responder.refresh(10) == 1
+    assert bench.responder.kept == 2

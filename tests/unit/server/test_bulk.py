@@ -12,7 +12,15 @@ import pytest
 
 from certwright.server import published
 from certwright.server.bulk import BulkProtocol, BulkService
-from certwright.server.limits import BULK_HEAD_BYTES, BULK_PIPELINE, HEAD_SECONDS, KEEP_ALIVE_SECONDS
+from certwright.server.limits import (
+    BULK_CONNECTIONS,
+    BULK_HEAD_BYTES,
+    BULK_PIPELINE,
+    HEAD_SECONDS,
+    KEEP_ALIVE_SECONDS,
+    LINGER_SECONDS,
+    connections_for,
+)
 from certwright.server.published import PublishedFiles
 from tests.unit.server.transports import KeepingTransport
 
@@ -314,3 +322,72 @@ def test_requests_ahead_of_their_answers_are_bounded(tmp_path: Path) -> None:
         return bench.transport.closed
 
     assert run(tmp_path, script)
+
+
+def test_the_oldest_connection_that_waits_for_nothing_gives_way_to_a_new_one(tmp_path: Path) -> None:
+    """Whoever fills the listener with idle connections keeps nobody else out."""
+
+    async def script(bench: Bench) -> tuple[list[bool], bytes]:
+        bench.service.most_connections = 3
+        bench.transport.unsent = 1  # somebody still takes an answer there
+        idle = [KeepingTransport() for _ in range(2)]
+        for transport in idle:
+            BulkProtocol(bench.service, asyncio.get_running_loop()).connection_made(transport)
+        newest = KeepingTransport()
+        protocol = BulkProtocol(bench.service, asyncio.get_running_loop())
+        protocol.connection_made(newest)
+        protocol.data_received(b"GET /x HTTP/1.1\r\n\r\n")
+        assert len(bench.service.connections) == 3
+        return [each.aborted for each in (bench.transport, *idle, newest)], newest.taken()
+
+    aborted, answer = run(tmp_path, script)
+
+    assert aborted == [False, True, False, False]
+    assert answer.startswith(b"HTTP/1.1 404 ")
+
+
+def test_there_are_fewer_connections_where_there_are_fewer_files() -> None:
+    assert connections_for(4 * BULK_CONNECTIONS) == BULK_CONNECTIONS
+    assert connections_for(1024) == 512
+    assert connections_for(0) == 64
+
+
+def test_who_takes_no_answers_is_not_read_until_they_do(tmp_path: Path) -> None:
+    """Else whoever asks without end would fill this process with answers."""
+
+    async def script(bench: Bench) -> tuple[int, bool, int]:
+        bench.protocol.pause_writing()
+        early = await bench.ask(*["GET /x HTTP/1.1"] * 3)
+        reading = bench.transport.reading
+        bench.protocol.resume_writing()
+        return early.count(b"404"), reading, bench.transport.taken().count(b"HTTP/1.1 404")
+
+    assert run(tmp_path, script) == (0, False, 3)
+
+
+def test_many_requests_ahead_let_others_have_their_turn(tmp_path: Path) -> None:
+    async def script(bench: Bench) -> tuple[int, bool, int, bool]:
+        bench.protocol.data_received(b"GET /x HTTP/1.1\r\n\r\n" * 100)
+        at_once, reading = bench.transport.taken().count(b"HTTP/1.1 404"), bench.transport.reading
+        for _ in range(10):
+            await asyncio.sleep(0)
+        return at_once, reading, bench.transport.taken().count(b"HTTP/1.1 404"), bench.transport.reading
+
+    assert run(tmp_path, script) == (32, False, 68, True)
+
+
+def test_who_sends_a_refused_body_reads_the_refusal(tmp_path: Path) -> None:
+    """Closed at once, the connection would break while they send; after some seconds it ends in any case."""
+
+    async def script(bench: Bench) -> tuple[bytes, bool, bool]:
+        head = b"GET /x HTTP/1.1\r\nContent-Length: 999999\r\n\r\n"
+        bench.protocol.data_received(head + bytes(100))
+        bench.protocol.data_received(bytes(1000))
+        answer, aborted = bench.transport.taken(), bench.transport.aborted
+        bench.protocol.sweep(asyncio.get_running_loop().time() + LINGER_SECONDS + 1)
+        return answer, aborted, bench.transport.aborted
+
+    answer, early, late = run(tmp_path, script)
+
+    assert answer.startswith(b"HTTP/1.1 413 ")
+    assert (early, late) == (False, True)

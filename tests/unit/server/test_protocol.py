@@ -12,6 +12,7 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from certwright.auth.connection import Connection
+from certwright.server import protocol
 from certwright.server.limits import (
     BODY_BYTES,
     BODY_SECONDS,
@@ -175,19 +176,52 @@ def test_a_large_head_in_one_piece_is_refused_too() -> None:
     assert run(script).startswith(b"HTTP/1.1 431 ")
 
 
-def test_an_announced_body_beyond_all_limits_is_refused_before_it_comes() -> None:
+@pytest.mark.parametrize(
+    ("path", "content_type"), [("/", b"text/plain; charset=utf-8"), ("/api/v1/orders", b"application/problem+json")]
+)
+def test_an_announced_body_beyond_all_limits_is_refused_before_it_comes(
+    path: str, content_type: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the client sends nevertheless is dropped for a moment: a reset would overtake the answer."""
+    monkeypatch.setattr(protocol, "LINGER_SECONDS", 0.0)
+
+    async def script(bench: Bench) -> tuple[bytes, bool, Bench]:
+        head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {BODY_BYTES + 1}\r\n\r\n".encode()
+        bench.protocol.data_received(head + b"x" * 1000)
+        at_once = bench.transport.closed
+        return await bench.feed(b"x" * 1000), at_once, bench
+
+    answer, closed_at_once, bench = run(script)
+
+    assert answer.startswith(b"HTTP/1.1 413 ")
+    assert b"content-type: " + content_type in answer
+    assert b"larger than 10 MiB" in answer
+    assert (closed_at_once, bench.transport.closed) == (False, True)
+    assert bench.seen == []
+
+
+def test_a_chunked_body_beyond_all_limits_is_refused_once_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "LINGER_SECONDS", 0.0)
+    chunk = b"10000\r\n" + bytes(65536) + b"\r\n"
+
     async def script(bench: Bench) -> tuple[bytes, Bench]:
-        head = f"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: {BODY_BYTES + 1}\r\n\r\n".encode()
-        return await bench.feed(head), bench
+        head = b"POST /api/v1/orders HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+        return await bench.feed(head, *[chunk] * (BODY_BYTES // 65536 + 1)), bench
 
     answer, bench = run(script)
 
     assert answer.startswith(b"HTTP/1.1 413 ")
+    assert b"application/problem+json" in answer
+    assert answer.count(b"HTTP/1.1 ") == 1
     assert bench.transport.closed
     assert bench.seen == []
 
 
-def test_a_chunked_body_beyond_all_limits_ends_the_connection() -> None:
+def test_a_chunked_body_beyond_all_limits_ends_the_connection_of_whoever_is_answered_already(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(protocol, "LINGER_SECONDS", 0.0)
+
     async def script(bench: Bench) -> Bench:
         head = b"POST /unread HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
         chunk = b"10000\r\n" + bytes(65536) + b"\r\n"

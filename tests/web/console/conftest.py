@@ -20,13 +20,13 @@ from tests.support.installation import PASSWORD, Mold
 HOST = "localhost"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def installation(mold: Mold, new_folder: Callable[[], Path]) -> Iterator[Installation]:
     with mold.opened(new_folder()) as opened:
         yield opened
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def console(installation: Installation) -> Iterator[Console]:
     made = Console(installation, frozenset({HOST, "127.0.0.1"}))
     yield made

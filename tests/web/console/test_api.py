@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import re
 from collections.abc import Callable, Iterator
 from typing import Any, Final
@@ -15,6 +16,7 @@ from certwright.console.rooms import rooms
 from certwright.pki.certificate import CertificateView
 from certwright.pki.names import sanitized_name
 from certwright.server.composition import Installation
+from certwright.server.refusals import refusal
 from tests.support.api import Caller, clean_up, refused, said, token
 from tests.support.installation import ISSUING, PASSWORD, GateTemplates, People
 from tests.support.requests import web_server_request
@@ -479,13 +481,6 @@ def test_the_document_is_published_and_whole(anybody: Browser) -> None:
     references = set(re.findall(r'"#/components/(\w+)/([^"]+)"', text))
     assert references
     assert all(name in document["components"][kind] for kind, name in references)
-    from certwright.console.api import shapes
-
-    def below(kind: type[Any]) -> list[type[Any]]:
-        return [each for sub in kind.__subclasses__() for each in (sub, *below(sub))]
-
-    names = [each.__name__ for each in {*below(shapes.Told), *below(shapes.Entered)}]
-    assert sorted(names) == sorted(set(names))
 
 
 def test_the_audit_trail_is_read_exported_and_verified(administrator: Caller) -> None:
@@ -504,3 +499,15 @@ def test_health_and_who_asks(administrator: Caller) -> None:
     assert me["account"] == ACTOR
     assert "console administrator" in me["roles"]
     assert "keys" in me["scopes"]
+
+
+@pytest.mark.parametrize("status", [413, 503])
+def test_listeners_refuse_in_the_dialect_of_the_api(console: object, status: int) -> None:
+    """What the listeners refuse before the API is asked has the members and the advice of its own problems."""
+    from certwright.console.api.problems import ADVICE, MEDIA_TYPE, Problem
+
+    content_type, body = refusal("/api/v1/orders", status, "The body is larger than 10 MiB.")
+    problem = Problem.model_validate(json.loads(body))
+    assert content_type == MEDIA_TYPE.encode()
+    assert (problem.status, problem.advice) == (status, ADVICE[status])
+    assert json.loads(body) == problem.model_dump(exclude_none=True)

@@ -1,4 +1,4 @@
-"""The operation x role table of the REST API, its scopes, and that it lets nobody do what pages do not let them."""
+"""The operation x role table of the REST API, its scopes, and who asks. `test_api_completeness` has the pages."""
 
 from __future__ import annotations
 
@@ -14,82 +14,6 @@ from tests.support.installation import People
 from tests.web.console.conftest import Browser
 from tests.web.console.test_permissions import DOMAIN, LOCAL, held
 
-PAGES: Final = {
-    "getHealth": "/health/",
-    "listServices": "/adcs/accounts/",
-    "getService": "/adcs/accounts/1/",
-    "addService": "/adcs/accounts/add/",
-    "editService": "/adcs/accounts/1/edit/",
-    "deleteService": "/adcs/accounts/1/delete/",
-    "refreshService": "/adcs/accounts/1/refresh/",
-    "testService": "/adcs/accounts/1/test/",
-    "listDeviceUsers": "/device-users/",
-    "addDeviceUser": "/device-users/add/",
-    "editDeviceUser": "/device-users/1/edit/",
-    "replaceDeviceUserSecret": "/device-users/1/secret/",
-    "deleteDeviceUser": "/device-users/1/delete/",
-    "listOrders": "/adcs/orders/",
-    "getOrder": "/adcs/orders/1/",
-    "placeOrder": "/adcs/orders/new/",
-    "examineRequest": "/adcs/orders/new/check/",
-    "checkOrder": "/adcs/orders/1/check/",
-    "fetchOrder": "/adcs/orders/1/fetch/",
-    "resubmitOrder": "/adcs/orders/1/resubmit/",
-    "deleteOrder": "/adcs/orders/1/delete/",
-    "listRequestForms": "/inventory/forms/",
-    "addRequestForm": "/inventory/forms/add/",
-    "editRequestForm": "/inventory/forms/1/edit/",
-    "deleteRequestForm": "/inventory/forms/1/delete/",
-    "orderByRequestForm": "/inventory/forms/1/generate/",
-    "listRenewalRules": "/renewal/",
-    "planRenewals": "/renewal/dry-run/",
-    "addRenewalRule": "/renewal/add/",
-    "editRenewalRule": "/renewal/1/edit/",
-    "deleteRenewalRule": "/renewal/1/delete/",
-    "listNotificationRules": "/notifications/",
-    "addNotificationRule": "/notifications/add/",
-    "editNotificationRule": "/notifications/1/edit/",
-    "deleteNotificationRule": "/notifications/1/delete/",
-    "listDeliveries": "/notifications/history/",
-    "repeatDelivery": "/notifications/history/1/retry/",
-    "listChannels": "/notifications/channels/",
-    "addChannel": "/notifications/channels/add/webhook/",
-    "editChannel": "/notifications/channels/1/edit/",
-    "replaceChannelSecret": "/notifications/channels/1/secret/",
-    "testChannel": "/notifications/channels/1/test/",
-    "deleteChannel": "/notifications/channels/1/delete/",
-    "searchInventory": "/inventory/",
-    "exportInventory": "/inventory/export/csv/",
-    "importCertificates": "/inventory/import/",
-    "getCertificate": "/inventory/1/",
-    "renewCertificate": "/inventory/1/renew/",
-    "revokeCertificate": "/inventory/1/revoke/",
-    "deleteCertificate": "/inventory/1/delete/",
-    "exportKey": "/inventory/1/key/",
-    "listRequests": "/ca/x/issued/",
-    "getRequest": "/ca/x/requests/1/",
-    "issueRequest": "/ca/x/requests/1/issue/",
-    "denyRequest": "/ca/x/requests/1/deny/",
-    "revokeRequest": "/ca/x/requests/1/revoke/",
-    "releaseRequest": "/ca/x/requests/1/release/",
-    "listCrls": "/ca/x/revocation/",
-    "setRequestAttributes": "/ca/x/requests/1/attributes/edit/",
-    "addRequestExtension": "/ca/x/requests/1/extensions/add/",
-    "publishCrl": "/ca/x/revocation/publish/",
-    "getCaConfiguration": "/ca/x/properties/general/",
-    "listTemplates": "/ca/x/templates/",
-    "getTemplate": "/ca/x/templates/User/",
-    "overrideTemplate": "/ca/x/templates/User/general/override/",
-    "publishTemplate": "/ca/x/templates/User/publish/",
-    "unpublishTemplate": "/ca/x/templates/User/unpublish/",
-    "duplicateTemplate": "/ca/x/templates/User/duplicate/",
-    "importTemplate": "/ca/x/templates/-/import/",
-    "deleteTemplate": "/ca/x/templates/User/delete/",
-    "listAuditEvents": "/audit/",
-    "exportAudit": "/audit/export/",
-    "verifyAudit": "/audit/verify/",
-}
-"""The page that does the same as an operation."""
 NOWHERE: Final = {"ca": "nowhere", "cn": "Nothing", "column": "issuer"}
 
 
@@ -158,28 +82,6 @@ def test_an_operation_answers_the_roles_of_its_row_and_no_other(role: Role, call
         assert answer.status_code < 500, operation.name
 
 
-def test_roles_are_those_of_the_page_that_does_the_same(console: object) -> None:
-    from django.urls import resolve
-
-    from certwright.console.api.permissions import PERMISSIONS
-
-    for name, path in PAGES.items():
-        page: Any = resolve(path).func
-        assert PERMISSIONS[name].roles == page.cw_roles, f"{name} and {path}"
-
-
-def test_what_pages_ask_a_password_for_again_needs_a_scope_of_its_own(console: object) -> None:
-    from django.urls import resolve
-
-    from certwright.console.api.permissions import PERMISSIONS, TOKENS_ONLY
-
-    for name, path in PAGES.items():
-        if name != "overrideTemplate":  # its page asks inside, so that nothing typed is lost
-            asks_again = hasattr(resolve(path).func, "cw_reauthenticated")
-            assert (PERMISSIONS[name].scope in TOKENS_ONLY) is asks_again, name
-    assert PERMISSIONS["overrideTemplate"].scope in TOKENS_ONLY
-
-
 def test_a_token_without_the_scope_is_refused_whatever_its_account_may(console: object) -> None:
     for operation in operations():
         [needed] = [scope for each in operation.security if "token" in each for scope in each["token"]] or [""]
@@ -245,3 +147,21 @@ def test_the_page_of_the_api_lists_every_operation(sign_in: Callable[..., Browse
     page = answer.content.decode()
     for operation in operations():
         assert f'id="{operation.name}"' in page
+
+
+def test_every_shape_of_the_document_has_a_name_of_its_own(console: object) -> None:
+    """The document calls a shape by its class; of two of one name it would show one in the other's place."""
+    import inspect
+    from enum import Enum
+
+    from pydantic import BaseModel
+
+    from certwright.console.api import application
+
+    modules = [each for each in vars(application).values() if hasattr(each, "router")]
+    named: dict[str, set[type]] = {}
+    for module in modules:
+        for found in vars(module).values():
+            if inspect.isclass(found) and issubclass(found, BaseModel | Enum):
+                named.setdefault(found.__name__, set()).add(found)
+    assert {name: kinds for name, kinds in named.items() if len(kinds) > 1} == {}

@@ -332,3 +332,19 @@ def test_who_only_reads_cannot_act(sign_in: Callable[..., Browser], local: Calla
     for name in (local("oscar", Role.OPERATOR), People.AUDITOR, local("rita", Role.REQUESTER)):
         browser: Any = sign_in(name)
         assert [browser.post(path).status_code for path in acts] == [403] * len(acts)
+
+
+def test_a_rule_is_given_a_saved_view_on_its_page(sign_in: Callable[..., Browser], clean: None) -> None:
+    browser = sign_in(People.ADMINISTRATOR)
+    browser.post("/views/", {"page": "/inventory/", "name": "web servers", "query": "tag=web", "shared": "1"})
+    channel = rooms().notifications.channels.add(
+        WebhookFields("ops", "https://hooks.example/"), "k" * 32, actor=ACTOR
+    )
+    page = browser.get("/notifications/add/").content.decode()
+    number = page.partition(">web servers<")[0].rpartition('value="')[2].partition('"')[0]
+    entered = {"name": "web", "channel": channel.id, "kinds": "certificate-revoked", "view": number, "enabled": "on"}
+    assert browser.post("/notifications/add/", entered).status_code == 302
+    assert "View web servers" in text_of(browser.get("/notifications/"))
+    [rule] = rooms().notifications.rules.list()
+    assert rule.fields.view is not None
+    assert f'value="{number}" selected' in browser.get(f"/notifications/{rule.id}/edit/").content.decode()

@@ -14,6 +14,7 @@ from certwright.console.pages.ca_properties import TABS as PROPERTIES_TABS
 from certwright.console.template_editor.fields import TABS as TEMPLATE_TABS
 from certwright.pki.names import sanitized_name
 from tests.support.browser import NARROW, WIDE, Visitor, chromium
+from tests.support.foreign_ca import ForeignCa
 from tests.support.installation import ISSUING, PASSWORD, Mold, People
 from tests.support.server import RunningServer
 
@@ -30,6 +31,10 @@ PAGES: Final = [
     "/account/second-factor/",
     "/health/",
     "/health/security/",
+    "/health/locations/",
+    "/cas/",
+    "/cas/CORP Root CA/",
+    "/cas/-/import-crl/",
     "/events/",
     "/adcs/accounts/",
     "/adcs/accounts/add/",
@@ -67,11 +72,23 @@ PAGES: Final = [
     f"{CA}/requests/2/history/",
     f"{CA}/revocation/",
     f"{CA}/revocation/responder/",
+    f"{CA}/revocation/elsewhere/",
+    f"{CA}/revocation/elsewhere/add/",
+    f"{CA}/revocation/elsewhere/1/",
+    f"{CA}/revocation/responder/install-signer/",
     f"{CA}/enrollment/",
+    f"{CA}/enrollment/ndes/",
+    f"{CA}/enrollment/ndes/-/",
+    f"{CA}/enrollment/ndes/-/edit/",
+    f"{CA}/enrollment/ndes/-/devices/",
+    f"{CA}/enrollment/ndes/-/challenges/",
+    f"{CA}/enrollment/ndes/-/challenge/",
+    f"{CA}/enrollment/ndes/-/failures/",
     f"{CA}/directory/",
     f"{CA}/directory/groups/",
     f"{CA}/directory/service/",
     f"{CA}/directory/add/",
+    "/api/",
     "/search/?q=a",
     "/nowhere/",
 ]
@@ -81,9 +98,19 @@ PAGES: Final = [
 @pytest.fixture(scope="module")
 def served(mold: Mold, new_folder: Callable[[], Path]) -> Iterator[RunningServer]:
     home = mold.copy(new_folder())
-    server = RunningServer(home.folder, home.settings.https_port, home.settings.http_port).start()
+    server = RunningServer(home.folder, home.settings.https_port, home.settings.http_port)
+    _add_ca_elsewhere(server, home.folder.parent)
+    server.start()
     yield server
     server.stop()
+
+
+def _add_ca_elsewhere(server: RunningServer, folder: Path) -> None:
+    """One that the Online Responder knows from a CRL, for its pages."""
+    ca, crl, certificate = ForeignCa(), folder / "elsewhere.crl", folder / "elsewhere.pem"
+    crl.write_bytes(ca.crl({1: None}))
+    certificate.write_bytes(ca.pem)
+    server.cli("responder", "add", certificate, "--crl", crl.as_uri())
 
 
 @pytest.fixture(scope="module")
@@ -110,9 +137,18 @@ def test_every_page_is_clean_in_both_themes_wide_and_narrow(
         for path in PAGES:
             somebody.go(path)
             assert somebody.findings() == [], path
+            assert somebody.findings_in_the_other_theme() == [], path
             assert somebody.overflow() <= 0, path
         said = [line for line in somebody.complaints if "status of 404" not in line]  # /nowhere/ is not there
         assert said == []
+
+
+def test_the_menu_and_the_header_stay_while_a_long_page_is_scrolled(visitor: Visitor) -> None:
+    visitor.go("/notifications/add/")
+    visitor.page.evaluate("window.scrollTo(0, document.documentElement.scrollHeight)")
+    visitor.page.wait_for_function("window.scrollY > 100")
+    tops = "['.cw-side', '.cw-top'].map(part => document.querySelector(part).getBoundingClientRect().top)"
+    assert visitor.page.evaluate(tops) == [0, 0]
 
 
 @pytest.mark.parametrize("width", [320, 640, 1920])

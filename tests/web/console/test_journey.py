@@ -130,7 +130,7 @@ def test_test_says_which_step_fails_and_offers_the_fingerprint(visitor: Visitor,
 
     result = page.inner_text("#test-result")
     assert "TLS trust: the certificate of localhost" in result
-    assert "Not tried: Logon, Channel binding, Pages, CA, Templates" in result
+    assert "Not tried: Logon, Channel binding, Policies (CEP), CA, Templates, Enrollment (CES)" in result
     assert visitor.findings() == []
     page.click("text=Trust this certificate")
     assert len(page.input_value("#id_fingerprint")) == 64

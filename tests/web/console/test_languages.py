@@ -21,9 +21,9 @@ LOCALE = Path("src/certwright/console/locale/tr/LC_MESSAGES")
 _PLACE: Final = re.compile(r"%\(\w+\)s|%[%\d]|</?\w+>")
 _NAME: Final = re.compile(
     r"ADCS|ASN\.1|Basic|CA|(?:Delta )?CRL|KiB|Kerberos|NTLM|Negotiate|OCSP|OID|OpenID|PEM|REST API|SAN|SHA-1|SHA-256"
-    r"|SID|URL|Webhook|Windows (?:(?:XP|Vista|[\d.]+) / )?Server \d{4}(?: R2)?"
+    r"|SID|URL|Webhook|Windows (?:(?:XP|Vista|[\d.]+) / )?Server \d{4}(?: R2)?|certwright [a-z].*"
 )
-"""What is called the same in every language: products, protocols, formats, units."""
+"""What is called the same in every language: products, protocols, formats, units, command lines."""
 
 
 def test_the_browser_is_asked_for_the_language(anybody: Browser) -> None:

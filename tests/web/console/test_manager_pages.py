@@ -11,7 +11,7 @@ import pytest
 from certwright.console import access
 from certwright.console.access import Role
 from certwright.console.rooms import rooms
-from certwright.manager.values import DeviceUserFields, OrderState, ServiceFields, ServiceKind
+from certwright.manager.values import DeviceUserFields, OrderState, ServiceFields, ServiceKind, Via
 from tests.support.installation import PASSWORD, GateTemplates, People
 from tests.support.server import DOMAIN
 from tests.web.console.conftest import Browser, text_of
@@ -145,6 +145,26 @@ def test_a_priority_beyond_ten_is_refused(sign_in: Callable[..., Browser], servi
     assert browser.post(f"/adcs/accounts/{service}/edit/", data).status_code == 422
     assert browser.post(f"/adcs/accounts/{service}/edit/", data | {"priority": "4"}).status_code == 302
     assert rooms().manager.services.get(service).priority == 4
+
+
+def test_a_service_says_by_which_role_service_it_is_reached(sign_in: Callable[..., Browser], service: int) -> None:
+    browser = sign_in(People.ADMINISTRATOR)
+    before = rooms().manager.services.get(service)
+    data = {
+        "kind": "certsrv",
+        "via": "ces",
+        "domain": before.domain,
+        "hostname": "ca02.corp.example",
+        "device_user": str(before.device_user_id),
+        "port": "443",
+        "priority": "1",
+        "auth_method": "kerberos",
+        "trust": "system",
+    }
+    assert browser.post(f"/adcs/accounts/{service}/edit/", data).status_code == 302
+    assert rooms().manager.services.get(service).via is Via.CES
+    assert "Enrollment web services (CES)" in text_of(browser.get(f"/adcs/accounts/{service}/"))
+    assert browser.post(f"/adcs/accounts/{service}/edit/", data | {"via": "smoke"}).status_code == 422
 
 
 def test_a_test_shows_each_step(sign_in: Callable[..., Browser], service: int) -> None:

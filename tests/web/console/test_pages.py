@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import pytest
 
-from certwright.adcs.events import AuditEvent
+from certwright.adcs.events import AuditEvent, CaEvent
 from certwright.console.access import Role
 from certwright.console.rooms import rooms
 from certwright.server.composition import Installation
@@ -27,6 +27,27 @@ def test_the_first_page_of_an_administrator_is_the_checklist(sign_in: Callable[.
     browser.post("/dashboard/dismiss/")
     assert "Save the root certificate" not in text_of(browser.get("/"))
     assert ISSUING in text_of(browser.get("/"))
+
+
+def test_the_last_row_of_the_checklist_takes_mail_and_a_backup(sign_in: Callable[..., Browser]) -> None:
+    from certwright.console.dashboard import steps_for
+    from certwright.notifications.values import EmailFields
+
+    browser = sign_in(People.ADMINISTRATOR)
+    assert "Set e-mail for notifications" in text_of(browser.get("/"))
+
+    def last() -> bool:
+        return steps_for(browser.get("/search/").wsgi_request.viewer)[-1].done
+
+    mail = EmailFields("Mail", "mail.corp.example", "pki@corp.example", ("ops@corp.example",))
+    channel = rooms().notifications.channels.add(mail, "", actor="tests")
+    assert not last()
+    page = browser.get("/").content.decode()
+    assert "certwright backup" in page
+    rooms().record(CaEvent(AuditEvent.BACKUP_COMPLETED, rooms().clock(), "", "tests", {"file": "x"}))
+    assert last()
+    rooms().notifications.channels.delete(channel.id, confirmed=True, actor="tests")
+    assert not last()
 
 
 # -- audit -----------------------------------------------------------------------------------------------------------

@@ -22,7 +22,10 @@ from tests.support.installation import ISSUING, People
 from tests.web.console.conftest import Browser, text_of
 
 CA: Final = f"/ca/{quote(sanitized_name(ISSUING))}"
-RESPONDER_ACTS: Final = ("edit", "enable", "disable", "refresh")
+RESPONDER_ACTS: Final = ("edit", "enable", "disable", "refresh", "request-signer", "install-signer")
+ELSEWHERE_ACTS: Final = ("edit", "enable", "disable", "copy", "remove", "request-signer", "install-signer")
+NDES_TABS: Final = ("devices", "challenges", "failures")
+NDES_ACTS: Final = ("add", "edit", "enable", "disable", "renew", "webhook-key", "remove")
 TEMPLATE_ACTS: Final = ("publish", "unpublish", "duplicate", "delete")
 MANAGERS: Final = frozenset({Role.CERTIFICATE_MANAGER, Role.CA_ADMINISTRATOR})
 PAGES: Final[dict[str, frozenset[Role]]] = {
@@ -36,6 +39,19 @@ PAGES: Final[dict[str, frozenset[Role]]] = {
     "/people/add/": frozenset({Role.ADMINISTRATOR}),
     "/health/": access.HEALTH,
     "/health/security/": access.AUDIT,
+    "/backup/": frozenset({Role.BACKUP_OPERATOR}),
+    "/cas/": access.CA_SETTINGS,
+    "/cas/CORP Root CA/": access.CA_SETTINGS,
+    **{
+        f"/cas/CORP Root CA/{act}/": frozenset({Role.CA_ADMINISTRATOR})
+        for act in ("install", "sign", "renew", "suspend", "resume", "withdraw")
+    },
+    "/cas/-/new/": frozenset({Role.CA_ADMINISTRATOR}),
+    "/cas/-/import-crl/": frozenset({Role.CA_ADMINISTRATOR}),
+    "/health/locations/": access.HEALTH,
+    "/health/locations/1/": access.HEALTH,
+    "/health/locations/check/": {Role.CA_ADMINISTRATOR},
+    "/health/locations/1/check/": {Role.CA_ADMINISTRATOR},
     "/inventory/": access.ORDERS,
     "/inventory/import/": frozenset({Role.REQUESTER, Role.OPERATOR, Role.ADMINISTRATOR}),
     "/inventory/export/zip/": access.ORDERS,
@@ -78,13 +94,27 @@ PAGES: Final[dict[str, frozenset[Role]]] = {
     f"{CA}/revocation/publish/": frozenset({Role.CA_ADMINISTRATOR}),
     f"{CA}/revocation/responder/": access.CA_SETTINGS,
     **{f"{CA}/revocation/responder/{act}/": frozenset({Role.CA_ADMINISTRATOR}) for act in RESPONDER_ACTS},
+    f"{CA}/revocation/elsewhere/": access.CA_SETTINGS,
+    f"{CA}/revocation/elsewhere/add/": frozenset({Role.CA_ADMINISTRATOR}),
+    f"{CA}/revocation/elsewhere/1/": access.CA_SETTINGS,
+    **{f"{CA}/revocation/elsewhere/1/{act}/": frozenset({Role.CA_ADMINISTRATOR}) for act in ELSEWHERE_ACTS},
     f"{CA}/revocation/publish-delta/": frozenset({Role.CA_ADMINISTRATOR}),
     f"{CA}/enrollment/": access.CA_SETTINGS,
     f"{CA}/enrollment/cep/": access.CA_SETTINGS,
     f"{CA}/enrollment/ces/": access.CA_SETTINGS,
+    f"{CA}/enrollment/ndes/": access.CA_SETTINGS,
+    f"{CA}/enrollment/ndes/-/": access.CA_SETTINGS,
+    **{f"{CA}/enrollment/ndes/-/{tab}/": access.CA_SETTINGS for tab in NDES_TABS},
+    **{f"{CA}/enrollment/ndes/-/{act}/": frozenset({Role.CA_ADMINISTRATOR}) for act in NDES_ACTS},
+    f"{CA}/enrollment/ndes/-/challenge/": MANAGERS,
+    f"{CA}/enrollment/ndes/-/static-challenge/": MANAGERS,
     f"{CA}/directory/": access.CA_SETTINGS,
     f"{CA}/directory/groups/": access.CA_SETTINGS,
     f"{CA}/directory/service/": access.CA_SETTINGS,
+    f"{CA}/directory/accounts/": access.CA_SETTINGS,
+    f"{CA}/directory/examination/": access.CA_SETTINGS,
+    f"{CA}/directory/publish/": frozenset({Role.CA_ADMINISTRATOR}),
+    f"{CA}/directory/unpublish/": frozenset({Role.CA_ADMINISTRATOR}),
     "/events/": access.EVERYBODY,
     "/events/bell/": access.EVERYBODY,
     "/device-users/": access.AUTOMATION,

@@ -30,8 +30,7 @@ class StoredRequestFlag(IntFlag):
     DEFINED_CA_CERTIFICATE = 0x200
 
 
-@dataclass(frozen=True, slots=True)
-class RequestedTemplate:
+class RequestedTemplate(NamedTuple):
     """A template as the request names it, before anybody looks it up."""
 
     name: str = ""  # cn; empty when only an OID was given

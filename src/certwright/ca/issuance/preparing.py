@@ -121,12 +121,29 @@ class CertificateFacts(NamedTuple):
 class PreparedCertificate:
     """An exact certificate without its signature. It can be redeemed once, by the signer that prepared it."""
 
-    __slots__ = ("_facts", "_maker", "_public_key", "_spec", "public_key_info", "serial", "subject", "tbs")
+    __slots__ = (
+        "_facts",
+        "_maker",
+        "_public_key",
+        "_spec",
+        "partition",
+        "public_key_info",
+        "serial",
+        "subject",
+        "tbs",
+    )
 
     def __init__(
-        self, tbs: bytes, spec: CertificateSpec, public_key: PublicKeyInfo, serial: int, maker: object
+        self,
+        tbs: bytes,
+        spec: CertificateSpec,
+        public_key: PublicKeyInfo,
+        serial: int,
+        maker: object,
+        partition: int = 0,
     ) -> None:
         self.tbs = tbs
+        self.partition = partition  # of the CRLs, which its CDP names
         self.subject = spec.subject
         self.public_key_info = public_key.der
         self.serial = serial

@@ -7,6 +7,9 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -44,6 +47,10 @@ __all__ = [
 ]
 
 
+_PARTITIONS: Final = 8
+"""CRL partitions whose compiled profiles are kept: certificates are issued into one or two at a time."""
+
+
 class UnsoundCertificate(AdcsError):
     """What was signed is not what was prepared: a fault in this program or in a key device. Nothing left the CA."""
 
@@ -67,9 +74,18 @@ class CaSigner:
     """Makes certificates under one CA certificate."""
 
     def __init__(
-        self, certificate: bytes, certificate_index: int, key_index: int, key: SigningKey, urls: IssuanceUrls
+        self,
+        certificate: bytes,
+        certificate_index: int,
+        key_index: int,
+        key: SigningKey,
+        urls: IssuanceUrls,
+        partition_urls: Callable[[int], IssuanceUrls] | None = None,
     ) -> None:
-        """Raises:
+        """Args:
+            partition_urls: what certificates of a CRL partition carry instead, by its number.
+
+        Raises:
         CaUnreachable: the key is not the one the certificate is for.
         ConfigurationError: the certificate is no CA certificate.
         """
@@ -86,6 +102,8 @@ class CaSigner:
         self._scheme = default_scheme(key.public_key)
         self._issuer = IssuingCertificate.of(view, self._scheme.algorithm, urls)
         self._engine = _Engine(self._issuer)
+        self._partition_urls = partition_urls
+        self._partitions: dict[int, _Engine] = {}
 
     @property
     def in_process(self) -> bool:
@@ -101,16 +119,37 @@ class CaSigner:
         """The key with its scheme, for CRLs."""
         return Signer(self._key.private_key, self._scheme)
 
-    def prepare(self, spec: CertificateSpec, public_key: PublicKeyInfo, serial: int) -> PreparedCertificate:
+    def urls(self, partition: int = 0) -> IssuanceUrls:
+        """What certificates of a CRL partition carry; 0 for those that name the list of everything."""
+        if not partition or self._partition_urls is None:
+            return self._issuer.urls
+        return self._partition_urls(partition)
+
+    def prepare(
+        self, spec: CertificateSpec, public_key: PublicKeyInfo, serial: int, partition: int = 0
+    ) -> PreparedCertificate:
         """The exact certificate for a decision of the policy, unsigned.
+
+        Args:
+            partition: of the CRLs; the certificate names that one.
 
         Raises:
             BadRequest: the spec breaks a rule no policy may waive, or holds something that cannot be encoded.
             ConfigurationError: the template does.
         """
         check_spec(spec, self._issuer)
-        tbs = self._engine.assemble(spec, public_key, serial)
-        return PreparedCertificate(tbs, spec, public_key, serial, self)
+        engine = self._engine if not partition else self._engine_of(partition)
+        tbs = engine.assemble(spec, public_key, serial)
+        return PreparedCertificate(tbs, spec, public_key, serial, self, partition)
+
+    def _engine_of(self, partition: int) -> _Engine:
+        engine = self._partitions.get(partition)
+        if engine is None:
+            if len(self._partitions) >= _PARTITIONS:
+                self._partitions.clear()
+            engine = _Engine(replace(self._issuer, urls=self.urls(partition)))
+            self._partitions[partition] = engine
+        return engine
 
     def redeem(self, prepared: PreparedCertificate) -> bytes:
         """Sign a prepared certificate.

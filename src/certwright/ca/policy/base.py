@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Protocol
+from types import MappingProxyType
+from typing import NamedTuple, Protocol
 
 from certwright.adcs.errors import HResult
 from certwright.adcs.interfaces import Check
@@ -19,8 +20,7 @@ SERVER_VERSION = 6
 """Our own compatibility nibble: Windows Server 2016 and later ([MS-CRTD] 2.27)."""
 
 
-@dataclass(frozen=True, slots=True)
-class CaFacts:
+class CaFacts(NamedTuple):
     """What a policy module may know of the CA, the directory and the clock: one immutable picture per decision."""
 
     name: str
@@ -33,7 +33,7 @@ class CaFacts:
     domain: Domain
     templates: Mapping[str, CertificateTemplate]
     published: frozenset[str]  # cn of the templates this CA publishes
-    settings: Mapping[str, object] = field(default_factory=dict)
+    settings: Mapping[str, object] = MappingProxyType({})
     path_length: int | None = None  # how many CAs may stand below this one in a chain; None for no limit
     approved: bool = False  # an officer resubmitted this request: only the approval step is passed over
 
@@ -47,8 +47,7 @@ class SpecExtension:
     value: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class CertificateSpec:
+class CertificateSpec(NamedTuple):
     """Everything the certificate will say except serial, issuer, signature and the CA's own URLs and key ids."""
 
     subject: bytes  # Name, DER
@@ -61,14 +60,12 @@ class CertificateSpec:
     extensions: tuple[SpecExtension, ...] = ()  # standalone: the allowed ones of the request
 
 
-@dataclass(frozen=True, slots=True)
-class Issue:
+class Issue(NamedTuple):
     spec: CertificateSpec
     checks: tuple[Check, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Pend:
+class Pend(NamedTuple):
     """Taken under submission. `reason` completes the disposition message; `spec` is what approval would issue."""
 
     reason: str
@@ -76,8 +73,7 @@ class Pend:
     checks: tuple[Check, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Deny:
+class Deny(NamedTuple):
     status: HResult
     reason: str  # one sentence; names the rule
     rule: str  # name of the check, for the log

@@ -23,11 +23,6 @@ MAX_RSA_BITS = 16384
 MIN_RSA_EXPONENT = 65537
 APPROVED_CURVES = ("P-256", "P-384", "P-521")
 
-_EC_BITS_AS_STRONG_AS_RSA = ((3072, 256), (7680, 384))
-"""RSA sizes and the curve as strong as the largest key below them: NIST SP 800-57 part 1, table 2."""
-
-_STRONGEST_CURVE_BITS = 521
-
 
 # -- which template ------------------------------------------------------------------------------------------------
 
@@ -254,20 +249,14 @@ def key_size(case: Case) -> None:
     A template that asks for an elliptic curve counts in that curve's bits. One that asks for RSA, or says nothing,
     counts in RSA bits: an elliptic curve key must then be as strong as the RSA key would be.
     """
-    key, minimum = case.request.public_key, case.requirements.minimal_key_size
-    wanted = minimum
-    if key.kind is KeyKind.EC and not case.requirements.key_algorithm.startswith("EC"):
-        wanted = _as_strong_as_rsa(minimum)
+    key, requirements = case.request.public_key, case.requirements
+    wanted = requirements.minimal_ec_bits if key.kind is KeyKind.EC else requirements.minimal_key_size
     if key.bits < wanted:
         raise Refused(
             HResult.CERTSRV_E_KEY_LENGTH,
             f"The public key does not meet the minimum size of the certificate template"
             f" {case.requirements.template.cn}: {key} has {key.bits} bits, {wanted} are required.",
         )
-
-
-def _as_strong_as_rsa(bits: int) -> int:
-    return next((ec for rsa, ec in _EC_BITS_AS_STRONG_AS_RSA if bits <= rsa), _STRONGEST_CURVE_BITS)
 
 
 # -- what else the template asks for -------------------------------------------------------------------------------

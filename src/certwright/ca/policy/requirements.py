@@ -76,6 +76,7 @@ class Requirements:
     schema_version: int
     minimum_server_version: int
     minimal_key_size: int
+    minimal_ec_bits: int  # the same for elliptic curve keys
     key_algorithm: str  # msPKI-Asymmetric-Algorithm when the template pins one
     authorized_signatures: int
     archival_required: bool
@@ -97,6 +98,7 @@ class Requirements:
         """
         usages = frozenset(template.extended_key_usage) | frozenset(template.application_policies)
         enrollment, private_key = template.enrollment_flag, template.private_key_flag
+        algorithm = template.key_policy.get("msPKI-Asymmetric-Algorithm", "").upper()
         return cls(
             template=template,
             security=SecurityDescriptor.from_sddl(template.security_descriptor, domain_sid),
@@ -109,7 +111,8 @@ class Requirements:
             schema_version=template.schema_version,
             minimum_server_version=template.minimum_server_version,
             minimal_key_size=template.minimal_key_size,
-            key_algorithm=template.key_policy.get("msPKI-Asymmetric-Algorithm", "").upper(),
+            minimal_ec_bits=minimal_ec_bits(template.minimal_key_size, algorithm),
+            key_algorithm=algorithm,
             authorized_signatures=template.ra_signatures,
             archival_required=PrivateKeyFlag.REQUIRE_PRIVATE_KEY_ARCHIVAL in private_key,
             attestation_required=PrivateKeyFlag.ATTEST_REQUIRED in private_key,
@@ -121,6 +124,19 @@ class Requirements:
             key_usage_rsa=key_usage_for_rsa(template.key_usage),
             key_usage_ec=key_usage_for_ec(template.key_usage),
         )
+
+
+_EC_BITS_AS_STRONG_AS_RSA = ((3072, 256), (7680, 384))
+"""RSA sizes and the curve as strong as the largest key below them: NIST SP 800-57 part 1, table 2."""
+
+_STRONGEST_CURVE_BITS = 521
+
+
+def minimal_ec_bits(minimal_key_size: int, key_algorithm: str) -> int:
+    """How long an elliptic curve key must be: as strong as the RSA key of that size, where the size is one of RSA."""
+    if key_algorithm.startswith("EC"):
+        return minimal_key_size
+    return next((ec for rsa, ec in _EC_BITS_AS_STRONG_AS_RSA if minimal_key_size <= rsa), _STRONGEST_CURVE_BITS)
 
 
 _KEY_ENCIPHERMENT, _DATA_ENCIPHERMENT, _KEY_AGREEMENT = 0x20, 0x10, 0x08

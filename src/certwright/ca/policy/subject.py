@@ -11,7 +11,7 @@ import functools
 import ipaddress
 import re
 import uuid
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from certwright.adcs.errors import HResult
@@ -269,8 +269,8 @@ def _demand_bounds(subject: bytes) -> None:
         raise Refused(HResult.CERTSRV_E_BAD_REQUESTSUBJECT, f"The subject cannot be certified: {broken}.", "subject")
 
 
-def _distinct(found: Iterable[GeneralName]) -> tuple[GeneralName, ...]:
-    return tuple(dict.fromkeys(found))
+def _distinct(found: Sequence[GeneralName]) -> tuple[GeneralName, ...]:
+    return tuple(dict.fromkeys(found)) if len(found) > 1 else tuple(found)
 
 
 def sid_for_extension(case: Case) -> str:

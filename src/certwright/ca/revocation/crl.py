@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from typing import IO, Final
 
 from certwright.ca.configuration import CaConfiguration
-from certwright.ca.database import CaCertificateRecord, CaRecord, CrlRecord, RevokedEntry
+from certwright.ca.database import CaCertificateRecord, CaRecord, CrlRecord, EncodedEntries, RevokedEntry
 from certwright.ca.issuance.preparing import whole_seconds
 from certwright.ca.issuance.signing import CaSigner, UnsoundCertificate
 from certwright.pki.crl import MEMORY_LIMIT, CrlHead, CrlView, crl_extensions, write_crl
@@ -94,27 +94,28 @@ class DeltaBase:
 
 def make_crl(
     signer: CaSigner,
-    entries: Iterable[RevokedEntry],
+    entries: Iterable[RevokedEntry | EncodedEntries],
     number: int,
     timing: CrlTiming,
     *,
     base_number: int | None = None,
-    freshest: Sequence[str] = (),
+    partition: int = 0,
 ) -> CrlRecord:
-    """A CRL, signed, and verified before anybody gets it.
+    """A CRL, signed, and verified before anybody gets it. A base names its delta CRL, where there are any.
 
     Args:
         base_number: makes it a delta CRL of that base.
-        freshest: where the delta CRL lies, in a base.
+        partition: whose CRL it is; it says so by the URLs that its certificates name. RFC 5280 5.2.5.
 
     Raises:
         UnsoundCertificate: it does not verify.
     """
+    urls = signer.urls(partition)
     with tempfile.SpooledTemporaryFile(max_size=MEMORY_LIMIT) as spool:
         count = 0
         for entry in entries:
             spool.write(entry.encoded)
-            count += 1
+            count += entry.entries
         length = spool.tell()
         spool.seek(0)
         out = io.BytesIO()
@@ -130,7 +131,8 @@ def make_crl(
                 key_index=signer.key_index,
                 base_number=base_number,
                 next_publish=timing.next_publish,
-                freshest_crl=freshest,
+                freshest_crl=urls.freshest if base_number is None else (),
+                distribution_point=urls.cdp if partition else (),
             ),
             signer.crl_signer,
         )
@@ -150,6 +152,7 @@ def make_crl(
         next_publish=timing.next_publish,
         entry_count=count,
         der=der,
+        partition=partition,
     )
 
 

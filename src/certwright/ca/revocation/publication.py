@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import structlog
 
@@ -24,6 +24,7 @@ from certwright.ca.configuration import CaConfiguration
 from certwright.ca.database import CaCertificateRecord, CaDatabase, CaRecord, CrlRecord
 from certwright.ca.issuance.signing import CaSigner
 from certwright.ca.revocation.crl import CrlTiming, DeltaBase, certificates_by_key, make_crl
+from certwright.ca.revocation.partitions import living
 
 if TYPE_CHECKING:
     from certwright.ca.authority import Authority
@@ -55,8 +56,12 @@ class PublicationTarget(Protocol):
 class FolderTarget:
     """A folder, served as /CertEnroll/ or copied from there."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, create: bool = True) -> None:
+        """Args:
+        create: make it when it is missing; a folder of somebody else's that is missing is not mounted.
+        """
         self._path = path
+        self._create = create
 
     @property
     def description(self) -> str:
@@ -71,7 +76,8 @@ class FolderTarget:
         """
         if not name or name in (".", "..") or any(character in name for character in "/\\\x00"):
             raise ValueError(f"{name!r} is no file name")
-        self._path.mkdir(parents=True, exist_ok=True)
+        if self._create:
+            self._path.mkdir(parents=True, exist_ok=True)
         path = self._path / name
         if _holds(path, content):
             return
@@ -107,6 +113,44 @@ def _holds(path: Path, content: bytes) -> bool:
         return False
 
 
+@dataclass(frozen=True, slots=True)
+class CrlScope:
+    """What has CRLs of its own: a key of the CA, or one partition of what it issued.
+
+    `certificate` is the newest of the key; partition 0 is everything.
+    """
+
+    certificate: CaCertificateRecord
+    partition: int = 0
+
+    @property
+    def key_index(self) -> int:
+        return self.certificate.key_index
+
+    def latest(self, database: CaDatabase, *, delta: bool = False) -> CrlRecord | None:
+        return database.latest_crl(self.key_index, delta=delta, partition=self.partition)
+
+
+def scopes_of(database: CaDatabase, now: datetime) -> Sequence[CrlScope]:
+    """Everything of a CA that needs CRLs now: of each living key the list of everything, then its partitions."""
+    record = database.ca()
+    size = CaConfiguration.load(record.settings).crl_partition_size
+    newest = max((each.index for each in record.certificates), default=0)
+    found: list[CrlScope] = []
+    for key_index, certificate in certificates_by_key(record, now).items():
+        found.append(CrlScope(certificate))
+        ahead = size if certificate.index == newest else None
+        found += [CrlScope(certificate, partition) for partition in living(database, key_index, now, ahead)]
+    return found
+
+
+class _Due(NamedTuple):
+    """What has to be made; no scopes for all of them."""
+
+    kind: CrlKind
+    scopes: tuple[CrlScope, ...] = ()
+
+
 class CrlPublisher:
     """Makes the CRLs of a CA and brings them, and its certificates, to every target."""
 
@@ -123,44 +167,60 @@ class CrlPublisher:
         """The worker's step; True when there was something to do. Errors as `publish`."""
         due = self._due(authority, now)
         if due is not None:
-            self.publish(authority, actor, due)
+            self.publish(authority, actor, due.kind, due.scopes)
             return True
         if self._is_undelivered(authority, now):
             self.deliver(authority, actor)
             return True
         return False
 
+    def _due(self, authority: Authority, now: datetime) -> _Due | None:
+        """What has to be made now: bases and their deltas, deltas alone, or nothing.
+
+        A partition that has just begun gets its lists alone; whatever else is due makes those of every key and
+        partition anew, under one number.
+        """
+        database = authority.database
+        scopes = scopes_of(database, now)
+        bases = {scope: scope.latest(database) for scope in scopes}
+        made = {scope: crl for scope, crl in bases.items() if crl is not None}
+        missing = tuple(scope for scope in scopes if scope not in made)
+        if any(crl.next_publish <= now for crl in made.values()) or any(not scope.partition for scope in missing):
+            return _Due(CrlKind.BASE_AND_DELTA)
+        deltas = [scope.latest(database, delta=True) for scope in made]
+        if CaConfiguration.load(database.ca().settings).delta_crl_period is None:
+            if any(crl is not None and _misses_its_shadow(crl, now) for crl in deltas):
+                return _Due(CrlKind.BASE_AND_DELTA)
+        elif any(crl is None or crl.next_publish <= now for crl in deltas):
+            return _Due(CrlKind.DELTA) if not missing else _Due(CrlKind.BASE_AND_DELTA)
+        return _Due(CrlKind.BASE_AND_DELTA, missing) if missing else None
+
     @staticmethod
-    def _latest(authority: Authority, now: datetime, *, delta: bool = False) -> list[CrlRecord | None]:
-        record = authority.database.ca()
-        return [
-            authority.database.latest_crl(key_index, delta=delta) for key_index in certificates_by_key(record, now)
-        ]
-
-    def _due(self, authority: Authority, now: datetime) -> CrlKind | None:
-        """What has to be made now: a base and its delta, a delta alone, or nothing."""
-        if any(crl is None or crl.next_publish <= now for crl in self._latest(authority, now)):
-            return CrlKind.BASE_AND_DELTA
-        deltas = self._latest(authority, now, delta=True)
-        if CaConfiguration.load(authority.database.ca().settings).delta_crl_period is None:
-            abandoned = any(crl is not None and _misses_its_shadow(crl, now) for crl in deltas)
-            return CrlKind.BASE_AND_DELTA if abandoned else None
-        return CrlKind.DELTA if any(crl is None or crl.next_publish <= now for crl in deltas) else None
-
-    def _is_undelivered(self, authority: Authority, now: datetime) -> bool:
-        made = (*self._latest(authority, now), *self._latest(authority, now, delta=True))
+    def _is_undelivered(authority: Authority, now: datetime) -> bool:
+        made = (
+            scope.latest(authority.database, delta=delta)
+            for scope in scopes_of(authority.database, now)
+            for delta in (False, True)
+        )
         return any(crl is not None and crl.published_when is None for crl in made)
 
     # -- making
 
     def publish(
-        self, authority: Authority, actor: str, kind: CrlKind = CrlKind.BASE_AND_DELTA
+        self,
+        authority: Authority,
+        actor: str,
+        kind: CrlKind = CrlKind.BASE_AND_DELTA,
+        scopes: Sequence[CrlScope] = (),
     ) -> tuple[CrlRecord, ...]:
-        """Make new CRLs for every key of the CA, all with the same number, and deliver them.
+        """Make new CRLs for every key of the CA and its partitions, all with the same number, and deliver them.
 
         A base takes its delta with it where the CA makes them. A key that has no base gets one in any case. The CA's
         row is locked to take the number and to store the lists, not while they are made: the number is used up
         whatever happens then, so that no two lists ever have the same one.
+
+        Args:
+            scopes: only these; all of them by default.
 
         Raises:
             CaUnreachable: one of the CA's keys is offline; nothing was changed.
@@ -175,18 +235,19 @@ class CrlPublisher:
             raise NotSupported(
                 f"{authority.name} makes no delta CRLs; certwright ca set delta-crl-period='1 days' switches them on"
             )
-        signers = [
-            (certificate, authority.generations.signer_for(record, certificate))
+        wanted = scopes or scopes_of(authority.database, now)
+        signers = {
+            certificate.key_index: authority.generations.signer_for(record, certificate)
             for certificate in certificates_by_key(record, now).values()
-        ]
+        }
         with authority.transaction() as transaction:
             number = transaction.next_crl_number()
             asked = "delta" if kind is CrlKind.DELTA else "base"
             authority.audit(transaction, AuditEvent.CRL_PUBLICATION_REQUESTED, now, actor, number=number, kind=asked)
         made = tuple(
             crl
-            for certificate, signer in signers
-            for crl in _make(authority.database, configuration, certificate, signer, number, kind, now)
+            for scope in wanted
+            for crl in _make(authority.database, configuration, scope, signers[scope.key_index], number, kind, now)
         )
         with authority.transaction() as transaction:
             for crl in made:
@@ -209,17 +270,19 @@ class CrlPublisher:
         record = authority.database.ca()
         configuration = _configuration(record)
         failures: list[str] = []
+        put = partial(_put, self._targets_of(configuration))
         for certificate in record.certificates:
             variables = configuration.url_variables(record, certificate)
-            failures += self._put(variables.certificate_file, certificate.der)
+            failures += put(variables.certificate_file, certificate.der)
             for (signer, holder), cross in zip(_cross_pairs(certificate.index), certificate.crosses, strict=False):
-                failures += self._put(variables.cross_file(signer, holder), cross)
-        for key_index, certificate in certificates_by_key(record, now).items():
-            variables = configuration.url_variables(record, certificate)
-            refused = self._deliver_crl(authority, actor, now, key_index, variables.crl_file)
+                failures += put(variables.cross_file(signer, holder), cross)
+        for scope in scopes_of(authority.database, now):
+            variables = configuration.url_variables(record, scope.certificate)
+            variables = replace(variables, partition=scope.partition)
+            refused = self._deliver_crl(authority, actor, now, scope, variables.crl_file, put)
             if not refused:
                 name = replace(variables, delta=True).crl_file
-                refused = self._deliver_crl(authority, actor, now, key_index, name, delta=True)
+                refused = self._deliver_crl(authority, actor, now, scope, name, put, delta=True)
             failures += refused
         authority.notify_exits()
         if failures:
@@ -227,20 +290,39 @@ class CrlPublisher:
                 f"not everything of {authority.name} was published; it will be tried again: {'; '.join(failures)}"
             )
 
+    def _targets_of(self, configuration: CaConfiguration) -> Sequence[PublicationTarget]:
+        """Those of the installation, and the folders that the CA names besides."""
+        folders = (FolderTarget(Path(folder), create=False) for folder in configuration.publication_folders)
+        return (*self._targets, *folders)
+
     def _deliver_crl(
-        self, authority: Authority, actor: str, now: datetime, key_index: int, name: str, *, delta: bool = False
+        self,
+        authority: Authority,
+        actor: str,
+        now: datetime,
+        scope: CrlScope,
+        name: str,
+        put: Callable[[str, bytes], Sequence[str]],
+        *,
+        delta: bool = False,
     ) -> Sequence[str]:
         delivered: CrlRecord | None = None
         failures: Sequence[str] = ()
         # Another process may publish a newer list meanwhile: whoever writes last must have written the newest.
-        while (crl := authority.database.latest_crl(key_index, delta=delta)) is not None and (
+        while (crl := scope.latest(authority.database, delta=delta)) is not None and (
             delivered is None or crl.number > delivered.number
         ):
-            failures = self._put(name, crl.der)
+            failures = put(name, crl.der)
             delivered = crl
         if delivered is None:
             return ()
-        mark = partial(authority.database.mark_crl_published, delivered.number, key_index, delta=delta)
+        mark = partial(
+            authority.database.mark_crl_published,
+            delivered.number,
+            scope.key_index,
+            delta=delta,
+            partition=scope.partition,
+        )
         if failures:
             error = "; ".join(failures)
             mark(when=None, error=error)
@@ -248,15 +330,6 @@ class CrlPublisher:
         elif delivered.published_when is None:
             mark(when=now, error="")
             self._audit_published(authority, actor, now, delivered, name)
-        return failures
-
-    def _put(self, name: str, content: bytes) -> list[str]:
-        failures = []
-        for target in self._targets:
-            try:
-                target.put(name, content)
-            except OSError as error:
-                failures.append(f"{target.description}/{name}: {error.strerror or error}")
         return failures
 
     @staticmethod
@@ -269,6 +342,7 @@ class CrlPublisher:
                 actor,
                 number=crl.number,
                 key_index=crl.key_index,
+                **({"partition": crl.partition} if crl.partition else {}),
                 kind="delta" if crl.min_base else "base",
                 entries=crl.entry_count,
                 next_publish=crl.next_publish.isoformat(),
@@ -277,37 +351,48 @@ class CrlPublisher:
         log.info("crl_published", ca=authority.name, number=crl.number, file=name, entries=crl.entry_count)
 
 
+def _put(targets: Sequence[PublicationTarget], name: str, content: bytes) -> list[str]:
+    """Into every target; what went wrong, each with its place."""
+    failures = []
+    for target in targets:
+        try:
+            target.put(name, content)
+        except OSError as error:
+            failures.append(f"{target.description}/{name}: {error.strerror or error}")
+    return failures
+
+
 def _make(
     database: CaDatabase,
     configuration: CaConfiguration,
-    certificate: CaCertificateRecord,
+    scope: CrlScope,
     signer: CaSigner,
     number: int,
     kind: CrlKind,
     now: datetime,
 ) -> Iterator[CrlRecord]:
-    """The CRLs of one key in one run."""
-    key_index, not_before = certificate.key_index, certificate.not_before
-    bases = list(database.unexpired_bases(key_index, now))
+    """The CRLs of one key, or of one of its partitions, in one run."""
+    key_index, partition, not_before = scope.key_index, scope.partition, scope.certificate.not_before
+    bases = list(database.unexpired_bases(key_index, now, partition))
     if kind & CrlKind.BASE or not bases:
         base = make_crl(
             signer,
-            database.revoked(key_index=key_index, now=now),
+            database.revoked_encoded(key_index=key_index, now=now, partition=partition),
             number,
             CrlTiming.of(now, configuration, not_before),
-            freshest=signer.issuing_certificate.urls.freshest,
+            partition=partition,
         )
         bases.append(base)
         yield base
     timing = CrlTiming.of(now, configuration, not_before, delta=True)
     if configuration.delta_crl_period is not None:
         on = DeltaBase.among(bases, now)
-        changes = database.revoked_since(on.since, key_index=key_index, now=now)
-        yield make_crl(signer, changes, number, timing, base_number=on.number)
+        changes = database.revoked_since(on.since, key_index=key_index, now=now, partition=partition)
+        yield make_crl(signer, changes, number, timing, base_number=on.number, partition=partition)
         return
-    last = database.latest_crl(key_index, delta=True)
+    last = scope.latest(database, delta=True)
     if last is not None and _misses_its_shadow(last, now):
-        yield make_crl(signer, (), number, timing, base_number=number)
+        yield make_crl(signer, (), number, timing, base_number=number, partition=partition)
 
 
 def _misses_its_shadow(delta: CrlRecord, now: datetime) -> bool:

@@ -1,6 +1,6 @@
 """The REST API below `/api/v1/`: what the pages do, for programs. django-ninja; OpenAPI 3.1 published.
 
-Not here yet: People & Access, accounts and groups of the embedded directory, global search, the Online Responder.
+`tests/web/console/test_api_completeness.py` holds every page and act against an operation, or says why there is none.
 
 A noun is a module with a `router`; an operation is a function there:
 
@@ -17,6 +17,7 @@ as the pages use (`rooms()`), values out; acts on a CA by `administer(config, vi
 | `permissions` | the one table: operation -> scope and roles |
 | `authentication` | who asks: a token, or the browser's own session with its CSRF token |
 | `operations` | the decorator |
+| `risks` | members by which a risk is accepted |
 | `shapes` | names, numbers and times that all nouns share |
 | `problems` | the one shape of everything that is refused |
 | `application` | the nouns put together, their URLs |

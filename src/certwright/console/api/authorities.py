@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from enum import StrEnum
 from typing import Annotated, Final
 
 from django.http import HttpResponse
@@ -51,6 +52,7 @@ class Crl(Told):
     number: int
     min_base: int  # 0: a base CRL
     key_index: int
+    partition: int  # of a range of request IDs; 0: of everything
     this_update: datetime
     next_update: datetime
     next_publish: datetime
@@ -71,6 +73,29 @@ class ConfigurationChanges(Entered):
     """Settings by their names on the command line; all are changed, or none."""
 
     settings: Settings
+
+
+class ConfigurationOverride(ConfigurationChanges):
+    accept_risks: Annotated[
+        tuple[Annotated[str, line(32, least=1)], ...],
+        Field(min_length=1, max_length=20, description="Each by its name, as in ESC8"),
+    ]
+    reason: Annotated[str, line(500, least=1), Field(description="For the audit trail")]
+
+
+class SettingDescription(Told):
+    key: str
+    default: str
+    meaning: str
+
+
+class CrlWanted(StrEnum):
+    BASE = "base"  # and its delta CRL, where the CA makes them
+    DELTA = "delta"
+
+
+class CrlAsked(Entered):
+    kind: CrlWanted = CrlWanted.BASE
 
 
 def ca_of(viewer: Viewer, name: str) -> CaStanding:
@@ -150,10 +175,10 @@ def _crls(admin: CertAdmin) -> Sequence[Crl]:
 
 
 @operation(router, "POST", "/cas/{ca}/crls", list[Crl], status=201)
-def publish_crl(request: ApiRequest, ca: CaName) -> Sequence[Crl]:
-    """Publish a new base CRL of every key of a CA; answers the list of CRLs."""
+def publish_crl(request: ApiRequest, ca: CaName, asked: Query[CrlAsked]) -> Sequence[Crl]:
+    """Publish a new CRL of every key of a CA, a base CRL or a delta CRL; answers the list of CRLs."""
     admin = administer(request.viewer, ca)
-    admin.publish_crls(CrlKind.BASE)
+    admin.publish_crls(CrlKind.DELTA if asked.kind is CrlWanted.DELTA else CrlKind.BASE)
     return _crls(admin)
 
 
@@ -165,10 +190,27 @@ def get_ca_configuration(request: ApiRequest, ca: CaName) -> Configuration:
 
 @operation(router, "PATCH", "/cas/{ca}/configuration", Configuration)
 def change_ca_configuration(request: ApiRequest, ca: CaName, entered: ConfigurationChanges) -> Configuration:
-    """Change settings of a CA, all or none."""
+    """Change settings of a CA, all or none.
+
+    Refused with 409 where that would open an escalation; the errors name each and what would mend it.
+    """
     admin = administer(request.viewer, ca)
     admin.set_configuration(entered.settings)
     return _configuration(admin.configuration())
+
+
+@operation(router, "POST", "/cas/{ca}/configuration/override", Configuration)
+def override_ca_configuration(request: ApiRequest, ca: CaName, entered: ConfigurationOverride) -> Configuration:
+    """Change settings of a CA in spite of risks: each is named, with the reason, and stands in the audit trail."""
+    admin = administer(request.viewer, ca)
+    admin.set_configuration(entered.settings, override=entered.accept_risks, reason=entered.reason)
+    return _configuration(admin.configuration())
+
+
+@operation(router, "GET", "/cas/{ca}/configuration/settings", list[SettingDescription])
+def describe_ca_settings(request: ApiRequest, ca: CaName) -> Sequence[SettingDescription]:
+    """List every setting of a CA with its default and what it means."""
+    return [SettingDescription.model_validate(each) for each in administer(request.viewer, ca).describe_settings()]
 
 
 def _configuration(settings: Mapping[str, str]) -> Configuration:

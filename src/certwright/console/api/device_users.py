@@ -23,7 +23,7 @@ from certwright.manager import values
 router = Router(tags=["Device users"])
 
 
-class Secret(Entered):
+class DeviceUserSecret(Entered):
     """A password, or the octets of a keytab in base64."""
 
     kind: CredentialKind = CredentialKind.PASSWORD
@@ -49,7 +49,7 @@ class DeviceUserEntered(Entered):
     expires: Annotated[Moment | None, Field(description="When the secret ends, if somebody knows")] = None
 
 
-class NewDeviceUser(DeviceUserEntered, Secret):
+class NewDeviceUser(DeviceUserEntered, DeviceUserSecret):
     """A device user with its secret."""
 
 
@@ -94,7 +94,7 @@ def edit_device_user(request: ApiRequest, user_id: PathId, entered: DeviceUserEn
 
 
 @operation(router, "PUT", "/device-users/{int:user_id}/secret", DeviceUser)
-def replace_device_user_secret(request: ApiRequest, user_id: PathId, entered: Secret) -> DeviceUser:
+def replace_device_user_secret(request: ApiRequest, user_id: PathId, entered: DeviceUserSecret) -> DeviceUser:
     """Replace the password or keytab, also one by the other."""
     _user(user_id)
     changed = rooms().manager.device_users.replace_secret(

@@ -19,6 +19,7 @@ from certwright.console.api.authentication import ApiRequest
 from certwright.console.api.operations import FORM, operation
 from certwright.console.api.problems import not_there
 from certwright.console.api.shapes import (
+    MAX_PAGE,
     PEM,
     BulkAnswer,
     Entered,
@@ -27,6 +28,7 @@ from certwright.console.api.shapes import (
     Line,
     PageSize,
     QueryFlag,
+    QueryId,
     QueryNumber,
     Tags,
     Told,
@@ -55,12 +57,14 @@ from certwright.manager.values import key
 router = Router(tags=["Inventory"])
 
 SHEET: Final = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
+ZIP: Final = "application/zip"
 
 
 class ExportForm(StrEnum):
     CSV = "csv"
     XLSX = "xlsx"
-    PEM = "pem"  # the certificates themselves
+    PEM = "pem"  # the certificates themselves, in one file
+    ZIP = "zip"  # each in a file of its own
 
 
 class Filters(Entered):
@@ -121,6 +125,10 @@ class Search(Filters):
 
 
 class Export(Filters):
+    id: Annotated[
+        tuple[QueryId, ...],
+        Field(max_length=MAX_PAGE, description="These instead of what the filters leave. May be repeated"),
+    ] = ()
     form: ExportForm = ExportForm.CSV
 
 
@@ -286,11 +294,16 @@ def search_inventory(request: ApiRequest, asked: Query[Search]) -> CertificatePa
     return CertificatePage(rows=rows, count=found.count, next=found.next, previous=found.previous)
 
 
-@operation(router, "GET", "/inventory/export", produces=("text/csv", SHEET, PEM))
+@operation(router, "GET", "/inventory/export", produces=("text/csv", SHEET, PEM, ZIP))
 def export_inventory(request: ApiRequest, asked: Query[Export]) -> HttpResponseBase:
-    """Export what the filters leave: CSV streamed, XLSX, or up to 10,000 certificates in PEM."""
+    """Export what the filters leave, or some by number.
+
+    CSV streamed, XLSX, or up to 10,000 certificates in PEM, in one file or each in its own.
+    """
     manager = rooms().manager
     query = asked.query(request.viewer)
+    if asked.id:
+        query = InventoryQuery(visible_to=query.visible_to, ids=tuple(asked.id), sort=query.sort)
     if asked.form is ExportForm.PEM:
         return download("certificates.pem", manager.exporting.pem(manager.inventory.ids(query, MAX_DOWNLOAD)), PEM)
     response: StreamingHttpResponse
@@ -298,9 +311,12 @@ def export_inventory(request: ApiRequest, asked: Query[Export]) -> HttpResponseB
         response = StreamingHttpResponse(manager.exporting.csv(query, tuple(EXPORTED)), content_type="text/csv")
     else:
         file = tempfile.TemporaryFile()  # noqa: SIM115 - the response reads and closes it
-        manager.exporting.xlsx(query, file, tuple(EXPORTED))
+        if asked.form is ExportForm.ZIP:
+            manager.exporting.archive(manager.inventory.ids(query, MAX_DOWNLOAD), file)
+        else:
+            manager.exporting.xlsx(query, file, tuple(EXPORTED))
         file.seek(0)
-        response = StreamingHttpResponse(file, content_type=SHEET)
+        response = StreamingHttpResponse(file, content_type=ZIP if asked.form is ExportForm.ZIP else SHEET)
     response["Content-Disposition"] = f'attachment; filename="certificates.{asked.form.value}"'
     return response
 
@@ -383,11 +399,21 @@ def change_certificates(request: ApiRequest, entered: Changes) -> BulkAnswer:
     Each is changed by itself; those that may not be changed are named with the reason.
     """
     viewer, inventory = request.viewer, rooms().manager.inventory
+    allowed, refused = changeable(viewer, entered.ids)
+    for act in _acts(inventory, entered, viewer.account):
+        result: BulkResult = act(allowed)
+        refused |= result.refused
+        allowed = list(result.done)
+    return BulkAnswer.of(BulkResult(tuple(allowed), {}), refused)
+
+
+def changeable(viewer: Viewer, ids: Sequence[int]) -> tuple[list[int], dict[int, str]]:
+    """Those that the caller may change, each once; and why not the others."""
     allowed: list[int] = []
     refused: dict[int, str] = {}
-    for number in dict.fromkeys(entered.ids):
+    for number in dict.fromkeys(ids):
         try:
-            found = inventory.get(number).row
+            found = rooms().manager.inventory.get(number).row
         except InvalidArgument as error:
             refused[number] = error.message
             continue
@@ -397,11 +423,7 @@ def change_certificates(request: ApiRequest, entered: Changes) -> BulkAnswer:
             refused[number] = f"{viewer.account} may not change certificate number {number}."
         else:
             refused[number] = f"There is no certificate number {number} in the inventory."
-    for act in _acts(inventory, entered, viewer.account):
-        result: BulkResult = act(allowed)
-        refused |= result.refused
-        allowed = list(result.done)
-    return BulkAnswer.of(BulkResult(tuple(allowed), {}), refused)
+    return allowed, refused
 
 
 def _acts(inventory: Any, entered: Changes, actor: str) -> list[Any]:

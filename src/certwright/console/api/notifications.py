@@ -11,6 +11,8 @@ from ninja import Query, Router
 from pydantic import Field, SecretStr
 
 from certwright.adcs.events import LifecycleKind
+from certwright.console import saved_views
+from certwright.console.access import Viewer
 from certwright.console.api.authentication import ApiRequest
 from certwright.console.api.operations import operation
 from certwright.console.api.problems import named_in_the_path
@@ -121,11 +123,14 @@ class NotificationRuleEntered(Entered):
     domain: Line = ""
     tag: Annotated[str, line(64)] = ""
     bands: Annotated[tuple[Literal[1, 3, 7, 14, 30], ...], Field(max_length=5)] = ()  # of certificate-expiring
+    view_id: Annotated[
+        Id | None, Field(description="A saved view of /inventory/: only events about certificates that it holds")
+    ] = None
     enabled: Flag = True
 
-    @property
-    def fields(self) -> values.RuleFields:
-        return values.RuleFields(**self.model_dump())
+    def fields(self, viewer: Viewer, kept: values.RuleView | None = None) -> values.RuleFields:
+        view = saved_views.filter_called(viewer, self.view_id, kept) if self.view_id is not None else None
+        return values.RuleFields(**self.model_dump(exclude={"view_id"}), view=view)
 
 
 class NotificationRule(Told):
@@ -138,6 +143,8 @@ class NotificationRule(Told):
     domain: str
     tag: str
     bands: list[int]
+    view_id: int | None
+    view_name: str
     enabled: bool
     created: datetime
 
@@ -272,7 +279,7 @@ def list_notification_rules(request: ApiRequest) -> Sequence[NotificationRule]:
 @operation(router, "POST", "/notifications/rules", NotificationRule, status=201)
 def add_notification_rule(request: ApiRequest, entered: NotificationRuleEntered) -> NotificationRule:
     """Add a notification rule."""
-    return _rule(rooms().notifications.rules.add(entered.fields, actor=request.viewer.account))
+    return _rule(rooms().notifications.rules.add(entered.fields(request.viewer), actor=request.viewer.account))
 
 
 @operation(router, "GET", "/notifications/rules/{int:rule_id}", NotificationRule)
@@ -286,8 +293,8 @@ def edit_notification_rule(
     request: ApiRequest, rule_id: PathId, entered: NotificationRuleEntered
 ) -> NotificationRule:
     """Change a notification rule: all of its fields are replaced."""
-    _found_rule(rule_id)
-    return _rule(rooms().notifications.rules.edit(rule_id, entered.fields, actor=request.viewer.account))
+    fields = entered.fields(request.viewer, _found_rule(rule_id).fields.view)
+    return _rule(rooms().notifications.rules.edit(rule_id, fields, actor=request.viewer.account))
 
 
 @operation(router, "DELETE", "/notifications/rules/{int:rule_id}")
@@ -315,6 +322,8 @@ def _rule(rule: values.Rule) -> NotificationRule:
         domain=fields.domain,
         tag=fields.tag,
         bands=list(fields.bands),
+        view_id=fields.view.id if fields.view else None,
+        view_name=fields.view.name if fields.view else "",
         enabled=fields.enabled,
         created=rule.created,
     )

@@ -82,8 +82,10 @@ _FILE_SCHEMA: Final = {
     "application/jsonl": _TEXT,
     "text/csv": _TEXT,
     "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet": _OCTETS,
+    "application/zip": _OCTETS,
     "application/pkix-cert": _OCTETS,
     "application/pkix-crl": _OCTETS,
     "application/pkcs10": _OCTETS,
     "application/x-pkcs12": _OCTETS,
+    "application/octet-stream": _OCTETS,
 }

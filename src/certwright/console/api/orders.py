@@ -15,11 +15,13 @@ from certwright.adcs.errors import BadRequestState, InvalidArgument, NotSupporte
 from certwright.console.access import Viewer
 from certwright.console.api.authentication import ApiRequest
 from certwright.console.api.operations import operation
-from certwright.console.api.problems import named_in_the_path, not_there
+from certwright.console.api.problems import Refused, named_in_the_path, not_there
 from certwright.console.api.shapes import (
     PEM,
+    BulkAnswer,
     Entered,
     Flag,
+    Id,
     Line,
     Moment,
     Name,
@@ -33,7 +35,7 @@ from certwright.console.api.shapes import (
     line,
     status_of,
 )
-from certwright.console.authority import download
+from certwright.console.authority import MAX_PICKED, download
 from certwright.console.pages.new_request import MAX_CSR
 from certwright.console.pages.orders import is_own, may_act
 from certwright.console.rooms import rooms
@@ -132,6 +134,10 @@ class OrderFilters(Entered):
     created_until: Moment | None = None
     before: Annotated[QueryId | None, Field(description="The member next of the page before")] = None
     limit: PageSize = 25
+
+
+class SomeOrders(Entered):
+    ids: Annotated[tuple[Id, ...], Field(min_length=1, max_length=MAX_PICKED)]
 
 
 class Order(Told):
@@ -400,6 +406,32 @@ def get_order_certificate(request: ApiRequest, order_id: PathId) -> HttpResponse
         )
     text = rooms().manager.exporting.pem([order.certificate_id], with_chain=True)
     return download(f"order-{order_id}.pem", text, PEM)
+
+
+@operation(router, "POST", "/orders/fetch", BulkAnswer)
+def fetch_orders(request: ApiRequest, entered: SomeOrders) -> BulkAnswer:
+    """Put the certificates of up to 100 issued orders into the inventory, each by itself."""
+    allowed, refused = _to_act_on(request.viewer, entered.ids)
+    return BulkAnswer.of(rooms().manager.orders.fetch_many(allowed, actor=request.viewer.account), refused)
+
+
+@operation(router, "POST", "/orders/delete", BulkAnswer)
+def delete_orders(request: ApiRequest, entered: SomeOrders) -> BulkAnswer:
+    """Remove the records of up to 100 orders, and nothing else; within an hour each can be restored."""
+    allowed, refused = _to_act_on(request.viewer, entered.ids)
+    return BulkAnswer.of(rooms().manager.orders.delete(allowed, actor=request.viewer.account), refused)
+
+
+def _to_act_on(viewer: Viewer, ids: Sequence[int]) -> tuple[list[int], dict[int, str]]:
+    """Those that the caller may act on, each once; and why not the others."""
+    allowed: list[int] = []
+    refused: dict[int, str] = {}
+    for number in dict.fromkeys(ids):
+        try:
+            allowed.append(order_for(viewer, number, to_act=True).id)
+        except Refused as error:
+            refused[number] = error.problem.detail
+    return allowed, refused
 
 
 @operation(router, "POST", "/orders/{int:order_id}/check", Order)

@@ -21,6 +21,7 @@ from certwright.console.api.authentication import ApiRequest
 from certwright.console.api.authorities import CaName, administer
 from certwright.console.api.certificates import DER, Reason
 from certwright.console.api.operations import operation
+from certwright.console.api.orders import PolicyCheck
 from certwright.console.api.shapes import PEM, Entered, Flag, Moment, PageSize, QueryId, Told, line, status_of
 from certwright.console.authority import download
 from certwright.pki import armor
@@ -118,18 +119,12 @@ class PreviewField(Told):
     by: str
 
 
-class Check(Told):
-    rule: str
-    passed: bool
-    message: str
-
-
 class PreviewAnswer(Told):
     request_id: int
     would_issue: bool
     fingerprint: str  # changes when what would be signed changes
     fields: list[PreviewField]
-    checks: list[Check]
+    checks: list[PolicyCheck]
 
 
 class Issue(Entered):
@@ -277,7 +272,7 @@ def preview_request(request: ApiRequest, ca: CaName, request_id: RequestId) -> P
         would_issue=found.would_issue,
         fingerprint=found.fingerprint,
         fields=[PreviewField.model_validate(each) for each in found.fields],
-        checks=[Check.model_validate(each) for each in found.checks],
+        checks=[PolicyCheck.model_validate(each) for each in found.checks],
     )
 
 

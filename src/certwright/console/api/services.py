@@ -20,7 +20,7 @@ from certwright.console.authority import download
 from certwright.console.pages.adcs_accounts import MAX_PINNED
 from certwright.console.rooms import rooms
 from certwright.manager import values
-from certwright.manager.values import Health, ServiceKind, TrustKind
+from certwright.manager.values import Health, ServiceKind, TrustKind, Via
 from certwright.pki import armor
 
 router = Router(tags=["AD CS services"])
@@ -36,6 +36,9 @@ class ServiceEntered(Entered):
     priority: Annotated[Number, Field(ge=1, le=10, description="The lower goes first")] = 1
     auth_method: AuthScheme = AuthScheme.NTLM
     kind: ServiceKind = ServiceKind.CERTSRV
+    via: Annotated[
+        Via, Field(description="Of a remote service: by CES, by /certsrv, or by CES where it is and else by /certsrv")
+    ] = Via.AUTO
     trust: TrustKind = TrustKind.SYSTEM
     trust_data: Annotated[
         str, Field(max_length=MAX_PINNED, description="PEM for trust in a file, SHA-256 in hex for a fingerprint")
@@ -58,6 +61,7 @@ class Service(Told):
     priority: int
     auth_method: AuthScheme
     kind: ServiceKind
+    via: Via
     trust: TrustKind
     trust_data: str
     ca: str

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Annotated, Any
 
 from ninja import Query, Router
@@ -14,11 +14,12 @@ from certwright.adcs.requester import Sid
 from certwright.adcs.security import SecurityDescriptor
 from certwright.adcs.template import CertificateTemplate
 from certwright.adcs.template_json import template_from_json, template_to_json
-from certwright.adcs.template_settings import apply_settings
+from certwright.adcs.template_settings import apply_settings, with_new_version
 from certwright.console.api.authentication import ApiRequest
 from certwright.console.api.authorities import CaName, Settings, ca_of
 from certwright.console.api.operations import operation
 from certwright.console.api.problems import not_there
+from certwright.console.api.risks import Accepting
 from certwright.console.api.shapes import Entered, Flag, Line, Name, QueryFlag, Told, line
 from certwright.console.rooms import CaStanding, rooms
 from certwright.directory.risks import Risk as FoundRisk
@@ -88,11 +89,11 @@ class TemplateOverride(TemplateChanges):
     reason: Annotated[str, line(500, least=1), Field(description="For the audit trail")]
 
 
-class TemplateDocument(Entered):
+class TemplateDocument(Accepting):
     definition: dict[str, Any]
 
 
-class TemplateDuplicate(Entered):
+class TemplateDuplicate(Accepting):
     cn: Annotated[str, line(64, least=1), Field(description="Its name in requests")]
     display_name: Line = ""
 
@@ -101,6 +102,38 @@ class Permit(Entered):
     principal: Annotated[Name, Field(description="Account, group, or SID")]
     enroll: Flag = False
     autoenroll: Flag = False
+
+
+class PermitGranted(Permit, Accepting):
+    """A right for an account or a group."""
+
+
+class TrialAnswer(Told):
+    """What changing the settings would come to. Nothing is stored."""
+
+    would_be_stored: bool
+    fault: str  # why the values make no sense
+    risk_details: list[Risk]
+    refused: list[str]  # risks that nobody accepted
+    definition: dict[str, Any]
+
+
+class NameAsked(Entered):
+    name: Name
+    account: Annotated[Line, Field(description="Whose groups count; empty: nobody's")] = ""
+
+
+class NameTried(Told):
+    kind: str  # dns, ip, mail, upn
+    inside: bool
+    why_not: str
+
+
+class NameAnswer(Told):
+    """What the name could be, and whether it is inside the rules as that; outside, the request waits or is denied."""
+
+    outside: str
+    tried: list[NameTried]
 
 
 @operation(router, "GET", "/cas/{ca}/templates", list[Template])
@@ -117,23 +150,42 @@ def import_template(request: ApiRequest, ca: CaName, entered: TemplateDocument) 
     """Add a template from a document, or replace the one of the same name.
 
     The document is the `definition` of a template, or what `certwright template export` writes. No CA issues from a
-    new one until it is published. Refused with 409 where it would newly open a risk.
+    new one until it is published. Refused with 409 where it would newly open a risk; accepting it by name needs the
+    scope override.
     """
     standing = ca_of(request.viewer, ca)
     administration = rooms().directory_administration
     actor = administration.require_template_administrator(request.viewer.requester)
-    return _details(standing, administration.put_template(template_from_json(entered.definition), actor=actor))
+    entered.demand_scope(request.viewer)
+    stored = administration.put_template(
+        template_from_json(entered.definition),
+        accept_risks=entered.accept_risks,
+        reason=entered.reason,
+        actor=actor,
+    )
+    return _details(standing, stored)
 
 
 @operation(router, "POST", "/cas/{ca}/templates/{cn}/duplicate", TemplateDetails, status=201)
 def duplicate_template(
     request: ApiRequest, ca: CaName, cn: TemplatePath, entered: TemplateDuplicate
 ) -> TemplateDetails:
-    """Add a template like another one, with a name and an OID of its own; no CA issues from it yet."""
+    """Add a template like another one, with a name and an OID of its own; no CA issues from it yet.
+
+    Refused with 409 where the other one has a risk; accepting it by name needs the scope override.
+    """
     standing, template = ca_of(request.viewer, ca), _template(cn)
     administration = rooms().directory_administration
     actor = administration.require_template_administrator(request.viewer.requester)
-    made = administration.duplicate_template(template.cn, entered.cn, entered.display_name, actor=actor)
+    entered.demand_scope(request.viewer)
+    made = administration.duplicate_template(
+        template.cn,
+        entered.cn,
+        entered.display_name,
+        accept_risks=entered.accept_risks,
+        reason=entered.reason,
+        actor=actor,
+    )
     return _details(standing, made)
 
 
@@ -186,6 +238,43 @@ def override_template(
     return _details(standing, changed)
 
 
+@operation(router, "POST", "/cas/{ca}/templates/{cn}/check", TrialAnswer)
+def check_template(request: ApiRequest, ca: CaName, cn: TemplatePath, entered: TemplateChanges) -> TrialAnswer:
+    """Say what changing settings would come to: the template as it would be, and its risks. Nothing is stored."""
+    ca_of(request.viewer, ca)
+    template = _template(cn)
+    administration = rooms().directory_administration
+    after = with_new_version(template, apply_settings(template, entered.settings))
+    examined = administration.examine(after)
+    accepted = administration.accepted_risks(template.cn)
+    return TrialAnswer(
+        would_be_stored=not examined.refused and not examined.fault,
+        fault=examined.fault,
+        risk_details=[_risk(risk, accepted) for risk in examined.risks],
+        refused=list(dict.fromkeys(risk.id for risk in examined.refused)),
+        definition=template_to_json(after),
+    )
+
+
+@operation(router, "POST", "/cas/{ca}/templates/{cn}/try-name", NameAnswer)
+def try_name(request: ApiRequest, ca: CaName, cn: TemplatePath, entered: NameAsked) -> NameAnswer:
+    """Say whether a name is inside a template's name rules, as the CA's policy would."""
+    ca_of(request.viewer, ca)
+    rules = _template(cn).name_rules
+    principal = rooms().directory.principal(entered.account) if entered.account.strip() else None
+    if entered.account.strip() and principal is None:
+        raise InvalidArgument(f"There is no account or group called {entered.account[:80]!r}.")
+    sids = principal.sids if principal is not None else frozenset()
+    try:
+        tried = rooms().try_name(rules, entered.name.strip(), sids)
+    except ValueError as error:
+        raise InvalidArgument(f"{error}.") from error
+    return NameAnswer(
+        outside=rules.outside.value,
+        tried=[NameTried(kind=kind, inside=not why, why_not=str(why)) for kind, why in tried],
+    )
+
+
 @operation(router, "POST", "/cas/{ca}/templates/{cn}/publish", TemplateDetails)
 def publish_template(request: ApiRequest, ca: CaName, cn: TemplatePath) -> TemplateDetails:
     """Let a CA issue from a template. Everybody with the right to enroll can then request certificates."""
@@ -207,9 +296,13 @@ def unpublish_template(request: ApiRequest, ca: CaName, cn: TemplatePath) -> Tem
 
 
 @operation(router, "POST", "/cas/{ca}/templates/{cn}/grant", TemplateDetails)
-def grant_template(request: ApiRequest, ca: CaName, cn: TemplatePath, entered: Permit) -> TemplateDetails:
-    """Let an account or a group enroll, autoenroll, or both."""
-    return _permit(request, ca, cn, entered, take=False)
+def grant_template(request: ApiRequest, ca: CaName, cn: TemplatePath, entered: PermitGranted) -> TemplateDetails:
+    """Let an account or a group enroll, autoenroll, or both.
+
+    Refused with 409 where that would newly open a risk; accepting it by name needs the scope override.
+    """
+    entered.demand_scope(request.viewer)
+    return _permit(request, ca, cn, entered, accept=entered.accept_risks, reason=entered.reason)
 
 
 @operation(router, "POST", "/cas/{ca}/templates/{cn}/revoke", TemplateDetails)
@@ -218,7 +311,16 @@ def revoke_template(request: ApiRequest, ca: CaName, cn: TemplatePath, entered: 
     return _permit(request, ca, cn, entered, take=True)
 
 
-def _permit(request: ApiRequest, ca: str, cn: str, entered: Permit, *, take: bool) -> TemplateDetails:
+def _permit(
+    request: ApiRequest,
+    ca: str,
+    cn: str,
+    entered: Permit,
+    *,
+    take: bool = False,
+    accept: tuple[str, ...] = (),
+    reason: str = "",
+) -> TemplateDetails:
     standing, template = ca_of(request.viewer, ca), _template(cn)
     administration = rooms().directory_administration
     actor = administration.require_template_administrator(request.viewer.requester)
@@ -227,8 +329,11 @@ def _permit(request: ApiRequest, ca: str, cn: str, entered: Permit, *, take: boo
     if principal is None and not who.upper().startswith("S-1-"):
         raise InvalidArgument(f"There is no account or group called {who[:80]!r}.")
     sid = principal.sid if principal is not None else Sid(who.upper())
-    act = administration.revoke if take else administration.grant
-    changed = act(template.cn, sid, enroll=entered.enroll, autoenroll=entered.autoenroll, actor=actor)
+    rights: dict[str, bool] = {"enroll": entered.enroll, "autoenroll": entered.autoenroll}
+    if take:
+        changed = administration.revoke(template.cn, sid, **rights, actor=actor)
+    else:
+        changed = administration.grant(template.cn, sid, **rights, accept_risks=accept, reason=reason, actor=actor)
     return _details(standing, changed)
 
 
@@ -268,18 +373,19 @@ def _details(ca: CaStanding, template: CertificateTemplate) -> TemplateDetails:
     return TemplateDetails(
         **_told(ca, template).model_dump(),
         definition=template_to_json(template),
-        risk_details=[
-            Risk(
-                id=risk.id,
-                severity=risk.severity.name.lower(),
-                sentence=risk.sentence,
-                fix=risk.fix,
-                needs_acceptance=risk.needs_acceptance,
-                accepted=risk.id in accepted,
-            )
-            for risk in found
-        ],
+        risk_details=[_risk(risk, accepted) for risk in found],
         rights=_rights(template),
+    )
+
+
+def _risk(risk: FoundRisk, accepted: Collection[str]) -> Risk:
+    return Risk(
+        id=risk.id,
+        severity=risk.severity.name.lower(),
+        sentence=risk.sentence,
+        fix=risk.fix,
+        needs_acceptance=risk.needs_acceptance,
+        accepted=risk.id in accepted,
     )
 
 

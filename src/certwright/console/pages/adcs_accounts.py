@@ -28,7 +28,7 @@ from certwright.console.pages.events import Event
 from certwright.console.rooms import rooms
 from certwright.console.states import STATES
 from certwright.console.templatetags.cw import copy, cw_time
-from certwright.manager.values import Service, ServiceFields, ServiceKind, TrustKind
+from certwright.manager.values import Service, ServiceFields, ServiceKind, TrustKind, Via
 
 _HERE: Final = "/adcs/accounts/"
 _FORM: Final = "console/adcs_accounts/form.html"
@@ -40,8 +40,13 @@ AUTH_WORDS: Final = {
     AuthScheme.BASIC: lazy("Basic (the password itself is sent)"),
 }
 KIND_WORDS: Final = {
-    ServiceKind.CERTSRV: lazy("AD CS web enrollment (/certsrv)"),
+    ServiceKind.CERTSRV: lazy("AD CS of another server"),
     ServiceKind.LOCAL: lazy("A CA of this installation"),
+}
+VIA_WORDS: Final = {
+    Via.AUTO: lazy("CES where it is, else /certsrv"),
+    Via.CES: lazy("Enrollment web services (CES)"),
+    Via.CERTSRV: lazy("Web enrollment (/certsrv)"),
 }
 TRUST_WORDS: Final = {
     TrustKind.SYSTEM: lazy("System store"),
@@ -54,6 +59,8 @@ STEP_WORDS: Final = {
     ProbedStep.TLS: lazy("TLS trust"),
     ProbedStep.AUTHENTICATION: lazy("Logon"),
     ProbedStep.CHANNEL_BINDING: lazy("Channel binding"),
+    ProbedStep.CEP: lazy("Policies (CEP)"),
+    ProbedStep.CES: lazy("Enrollment (CES)"),
     ProbedStep.PAGE: lazy("Pages"),
     ProbedStep.CA_NAME: lazy("CA"),
     ProbedStep.TEMPLATES: lazy("Templates"),
@@ -137,6 +144,7 @@ def _service(request: PageRequest, service_id: int, steps: list[dict[str, Any]] 
         "facts": [
             (_("Domain Name"), service.domain),
             (_("Kind"), KIND_WORDS[service.kind]),
+            *([(_("Reached by"), VIA_WORDS[service.via])] if service.kind is ServiceKind.CERTSRV else []),
             (_("Port"), str(service.port)),
             (_("Priority"), service.priority),
             (_("Username"), service.username),
@@ -160,6 +168,12 @@ class ServiceForm(forms.Form):
     """A service as people enter it."""
 
     kind = forms.ChoiceField(label=lazy("Kind"), choices=[(kind.value, words) for kind, words in KIND_WORDS.items()])
+    via = forms.ChoiceField(
+        label=lazy("Reached by"),
+        required=False,
+        choices=[(each.value, words) for each, words in VIA_WORDS.items()],
+        help_text=lazy("Which role service of that server takes the orders."),
+    )
     domain = forms.CharField(label=lazy("Domain Name"), max_length=255)
     hostname = forms.CharField(
         label=lazy("Hostname"), max_length=255, help_text=lazy("The server's DNS name, as its certificate has it.")
@@ -239,6 +253,7 @@ class ServiceForm(forms.Form):
             priority=data["priority"],
             auth_method=AuthScheme(data["auth_method"]),
             kind=ServiceKind(data["kind"]),
+            via=Via(data["via"] or Via.AUTO),
             trust=trust,
             trust_data=trust_data,
             ca=data["ca"],
@@ -306,6 +321,7 @@ def edit(request: PageRequest, service_id: int) -> HttpResponse:
     pinned = service.trust_data if service.trust is TrustKind.PINNED else ""
     initial = {
         "kind": service.kind.value,
+        "via": service.via.value,
         "domain": service.domain,
         "hostname": service.hostname,
         "device_user": service.device_user_id,
@@ -434,6 +450,7 @@ def fields_of(service: Service) -> ServiceFields:
         priority=service.priority,
         auth_method=service.auth_method,
         kind=service.kind,
+        via=service.via,
         trust=service.trust,
         trust_data=service.trust_data,
         ca=service.ca,

@@ -1,6 +1,7 @@
 """CA Properties: the settings of one CA by tab, what each is, and changing it, also in spite of a refusal.
 
-Tabs have the words of the MMC; one whose engine does not exist yet (Recovery Agents, Backup) is left out.
+Tabs have the words of the MMC; one whose engine does not exist yet (Recovery Agents) is left out. Backup has a
+page of its own.
 """
 
 from __future__ import annotations
@@ -51,7 +52,10 @@ TABS: Final[Mapping[str, Tab]] = {
     "exit": Tab(lazy("Exit Module")),
     "extensions": Tab(
         lazy("Extensions"),
-        ("cdp-urls", "aia-urls", "ocsp-urls", "crl-period", "crl-overlap", "delta-crl-period"),
+        (
+            *("cdp-urls", "aia-urls", "ocsp-urls", "crl-period", "crl-overlap", "delta-crl-period"),
+            *("crl-partition-size", "publication-folders"),
+        ),
     ),
     "storage": Tab(lazy("Storage")),
     "managers": Tab(lazy("Certificate Managers")),
@@ -82,6 +86,8 @@ _LABELS: Final[Mapping[str, Any]] = {
     "crl-period": lazy("CRL publication interval"),
     "crl-overlap": lazy("CRL overlap"),
     "delta-crl-period": lazy("Delta CRL publication interval"),
+    "crl-partition-size": lazy("Certificates of a CRL partition"),
+    "publication-folders": lazy("Further folders to publish to"),
     "suspended": lazy("Suspended"),
     "channel-binding": lazy("Channel binding"),
     "ntlm": lazy("NTLM"),
@@ -188,6 +194,7 @@ def _tab(
         "form": form,
         "readable": bool(before),
         "may_configure": configures,
+        "may_back_up": request.viewer.on(standing, Role.BACKUP_OPERATOR),
         "may_save": configures and bool(form.fields or restrictions),
         "refused": refused,
         "unconfirmed": unconfirmed,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any, Final
@@ -13,7 +13,7 @@ from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from certwright.adcs.interfaces import Sort, Table
+from certwright.adcs.interfaces import Comparison, Restriction, Sort, Table
 from certwright.console import access, clock
 from certwright.console.access import Viewer
 from certwright.console.dashboard import Card, Tile
@@ -22,7 +22,7 @@ from certwright.manager.inventory_values import BANDS, Band, Week
 from certwright.manager.values import DeviceUser, Health, Service
 
 LOOKED_AT: Final = 5000
-"""Requests of a CA, the newest, that a card or tile counts at most."""
+"""Failed requests of a CA, the newest, among which those of the last day are counted."""
 ISSUED_IN: Final = timedelta(days=30)
 FAILED_IN: Final = timedelta(hours=24)
 SOON: Final = timedelta(days=14)
@@ -91,20 +91,25 @@ def _newest(viewer: Viewer, ca: CaStanding, table: Table, *columns: str) -> list
     return list(islice(admin.view(table, (), columns, Sort("request_id", True), LOOKED_AT), LOOKED_AT))
 
 
+def issued_by_template(viewer: Viewer) -> Counter[str]:
+    """How many certificates the CAs that the viewer may read issued in 30 days, by template; every one is counted."""
+    since = Restriction("resolved_when", Comparison.GREATER_OR_EQUAL, int((rooms().clock() - ISSUED_IN).timestamp()))
+    counted: Counter[str] = Counter()
+    for ca in _cas(viewer):
+        admin = rooms().registry.administer(ca.config, viewer.requester)
+        found = admin.count(Table.ISSUED_CERTIFICATES, "template", (since,))
+        counted.update({str(template): count for template, count in found.items()})
+    return counted
+
+
 def _issued(viewer: Viewer) -> Iterable[Card]:
     """The templates that were issued most in 30 days."""
     cas = _cas(viewer)
     if not cas:
         return
-    since = rooms().clock() - ISSUED_IN
-    counted: Counter[str] = Counter()
-    bounded = False
-    for ca in cas:
-        found = _newest(viewer, ca, Table.ISSUED_CERTIFICATES, "template", "resolved_when")
-        bounded = bounded or len(found) == LOOKED_AT
-        counted.update(row["template"] or _("no template") for row in found if _since(row["resolved_when"], since))
     names = {each.cn: each.display_name for each in rooms().directory_administration.templates().values()}
-    top = counted.most_common(TEMPLATES_SHOWN)
+    names[""] = _("no template")
+    top = issued_by_template(viewer).most_common(TEMPLATES_SHOWN)
     data = {
         "labels": [names.get(template, template) for template, _count in top],
         "values": [count for _template, count in top],
@@ -116,7 +121,6 @@ def _issued(viewer: Viewer) -> Iterable[Card]:
         "empty": not top,
         "label": _("Issued in 30 days: %(what)s") % {"what": label},
         "href": f"/ca/{cas[0].slug}/issued/",
-        "bounded": LOOKED_AT if bounded else 0,
     }
     yield Card("console/cards/issued.html", context, width=4, order=40)
 
@@ -125,17 +129,30 @@ def _since(when: Any, since: datetime) -> bool:
     return isinstance(when, datetime) and when >= since
 
 
+def _pending(viewer: Viewer, ca: CaStanding) -> Mapping[datetime, int]:
+    """How many pending requests of a CA came when; every one is counted."""
+    admin = rooms().registry.administer(ca.config, viewer.requester)
+    found = admin.count(Table.PENDING_REQUESTS, "submitted_when")
+    return {when: count for when, count in found.items() if isinstance(when, datetime)}
+
+
+def queue_ages(viewer: Viewer) -> tuple[Sequence[timedelta], Sequence[int]]:
+    """Up to which age, and how many pending requests are no older; one count more for what is older than all."""
+    now = rooms().clock()
+    counts = [0] * (len(_AGES) + 1)
+    for ca in _cas(viewer):
+        for submitted, count in _pending(viewer, ca).items():
+            counts[_age(now - submitted)] += count
+    return [limit for limit, _ink in _AGES], counts
+
+
 def _queue(viewer: Viewer) -> Iterable[Card]:
     """How long pending requests have waited."""
     cas = _cas(viewer)
     if not cas:
         return
-    now = rooms().clock()
-    counts = [0] * (len(_AGES) + 1)
-    for ca in cas:
-        for row in _newest(viewer, ca, Table.PENDING_REQUESTS, "submitted_when"):
-            counts[_age(now - row["submitted_when"])] += 1
-    labels = [*(clock.span(limit).partition(" 0 ")[0] for limit, _ink in _AGES), _("over")]
+    limits, counts = queue_ages(viewer)
+    labels = [*(clock.span(limit).partition(" 0 ")[0] for limit in limits), _("over")]
     total = sum(counts)
     context = {
         "data": {
@@ -162,19 +179,16 @@ def _ca_tiles(viewer: Viewer) -> Iterable[Tile]:
     if not cas:
         return
     now = rooms().clock()
-    waiting = [
-        (row["submitted_when"], ca)
-        for ca in cas
-        for row in _newest(viewer, ca, Table.PENDING_REQUESTS, "submitted_when")
-    ]
+    waiting = [(when, many, ca) for ca in cas for when, many in _pending(viewer, ca).items()]
     oldest = min(waiting, key=lambda each: each[0], default=None)
+    count = sum(many for _when, many, _ca in waiting)
     yield Tile(
         _("Pending Requests"),
-        len(waiting),
+        count,
         _("oldest waits %(span)s") % {"span": clock.span(now - oldest[0])} if oldest else _("nothing waits"),
-        f"/ca/{(oldest[1] if oldest else cas[0]).slug}/pending/",
+        f"/ca/{(oldest[2] if oldest else cas[0]).slug}/pending/",
         icon="clock-hour-4",
-        colour="yellow" if waiting else "gray",
+        colour="yellow" if count else "gray",
         order=40,
     )
     failed = [

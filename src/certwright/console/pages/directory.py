@@ -1,7 +1,9 @@
 """Directory: the embedded domain with its accounts and groups, and the entry under which clients find a CA.
 
 The directory is one for all CAs of an installation; it stands in each CA's block because there it is looked for.
-What somebody may change is the directory's own question (`require_account_administrator`).
+What somebody may change is the directory's own question (`require_account_administrator`). In an installation that
+belongs to an Active Directory domain, the first page and the entry are those of `pages.domain`, and the accounts and
+groups here are the installation's own few.
 """
 
 from __future__ import annotations
@@ -28,6 +30,12 @@ from certwright.directory.base import PrincipalKind
 from certwright.pki.certificate import CertificateView
 
 TABS: Final = (("", lazy("Accounts")), ("groups", lazy("Groups")), ("service", lazy("Enrollment service")))
+JOINED_TABS: Final = (
+    ("", lazy("Domain")),
+    ("service", lazy("Publication")),
+    ("accounts", lazy("Own accounts")),
+    ("groups", lazy("Own groups")),
+)
 KIND_WORDS: Final = {PrincipalKind.USER: lazy("User"), PrincipalKind.COMPUTER: lazy("Computer")}
 ACCOUNT_COLUMNS: Final = (
     Column("name", lazy("Account"), css="cw-lead"),
@@ -73,7 +81,7 @@ def may_change(viewer: Viewer) -> bool:
 
 def frame(request: PageRequest, ca: CaStanding, tab: str) -> dict[str, Any]:
     """What every tab shows: the domain and its counts."""
-    domain = rooms().directory.domain
+    joined = rooms().domain is not None
     accounts = all_accounts()
     users = sum(each.principal.kind is PrincipalKind.USER for each in accounts)
     return {
@@ -81,13 +89,16 @@ def frame(request: PageRequest, ca: CaStanding, tab: str) -> dict[str, Any]:
         "crumbs": [(ca.name, "")],
         "ca": ca,
         "base": base(ca),
-        "domain": domain,
+        "domain": rooms().directory_administration.directory.domain,
+        "joined": joined,
         "users": users,
         "computers": len(accounts) - users,
         "disabled": sum(not each.principal.enabled for each in accounts),
         "group_count": len(all_groups()),
         "tab": tab,
-        "tabs": [(key, label, f"{base(ca)}{key}/" if key else base(ca)) for key, label in TABS],
+        "tabs": [
+            (key, label, f"{base(ca)}{key}/" if key else base(ca)) for key, label in (JOINED_TABS if joined else TABS)
+        ],
         "may_change": may_change(request.viewer),
     }
 
@@ -108,6 +119,10 @@ def all_groups() -> Sequence[GroupInfo]:
 @page(access.CA_SETTINGS)
 def accounts(request: PageRequest, ca: str) -> HttpResponse:
     """Users and computers."""
+    return _accounts(request, ca)
+
+
+def _accounts(request: PageRequest, ca: str) -> HttpResponse:
     standing = ca_of(request, ca)
     listing = Listing.read(
         request,
@@ -128,7 +143,8 @@ def accounts(request: PageRequest, ca: str) -> HttpResponse:
         if kind in ("", row["kind_value"]) and state in ("", row["state"])
     ]
     in_memory(listing, rows, searched=("name", "common_name", "mail", "upn", "group_text"))
-    context = frame(request, standing, "") | {"listing": listing, "rows_template": "console/directory/accounts.html"}
+    tab = "accounts" if rooms().domain is not None else ""
+    context = frame(request, standing, tab) | {"listing": listing, "rows_template": "console/directory/accounts.html"}
     return answers.answer(request, "console/directory/list.html", context, rows="console/directory/accounts.html")
 
 
@@ -260,7 +276,6 @@ def _member_href(ca: CaStanding, account_sid: str, group_sid: str) -> str:
 # -- the enrollment service ------------------------------------------------------------------------------------------
 
 
-@page(access.CA_SETTINGS)
 def service(request: PageRequest, ca: str) -> HttpResponse:
     """What the directory says of the CA, against what it should say."""
     standing = ca_of(request, ca)
@@ -378,11 +393,29 @@ def _find(viewer: Viewer, query: search.Query) -> Iterator[search.Hit]:
 
 finders = [_find]
 
+
+@page(access.CA_SETTINGS)
+def landing(request: PageRequest, ca: str) -> HttpResponse:
+    """What is looked for first: the accounts, or the domain that the installation belongs to."""
+    from certwright.console.pages import domain
+
+    return _accounts(request, ca) if rooms().domain is None else domain.overview(request, ca)
+
+
+@page(access.CA_SETTINGS)
+def entry(request: PageRequest, ca: str) -> HttpResponse:
+    """How clients find the CA: one entry of the embedded directory, or everything it publishes in its domain."""
+    from certwright.console.pages import domain
+
+    return service(request, ca) if rooms().domain is None else domain.publication(request, ca)
+
+
 _AT: Final = "ca/<str:ca>/directory/"
 urls = [
-    path(_AT, accounts),
+    path(_AT, landing),
+    path(f"{_AT}accounts/", accounts),
     path(f"{_AT}groups/", groups),
-    path(f"{_AT}service/", service),
+    path(f"{_AT}service/", entry),
     path(f"{_AT}service/publish/", publish_service),
     path(f"{_AT}accounts/<str:sid>/", account),
     path(f"{_AT}groups/<str:sid>/", group),

@@ -30,7 +30,7 @@ _BINDING: Final = {
     "allow": lazy("allowed: a wrong binding is refused, a missing one is not"),
     "off": lazy("off: bindings are ignored"),
 }
-_SCHEMES: Final = (("negotiate", "Negotiate"), ("ntlm", "NTLM"), ("basic", "Basic"))
+SCHEMES: Final = (("negotiate", "Negotiate"), ("ntlm", "NTLM"), ("basic", "Basic"))
 _LOGONS: Final = {
     ClientAuthentication.KERBEROS: lazy("Kerberos"),
     ClientAuthentication.USER_NAME: lazy("User name"),
@@ -43,10 +43,10 @@ def services(request: PageRequest, ca: str) -> HttpResponse:
     """Web Enrollment: address, authentication, and its last day."""
     standing = ca_of(request, ca)
     admin = administer(request, standing)
-    context = _frame(request, standing, "certsrv")
+    context = frame(request, standing, "certsrv")
     if context["serves"]:
         settings = admin.configuration()
-        schemes = [name for key, name in _SCHEMES if settings[key] == "on"]
+        schemes = [name for key, name in SCHEMES if settings[key] == "on"]
         issuers = rooms().listeners().get("issuers", True)
         context |= {
             "url": f"https://{request.get_host()}/certsrv/",
@@ -55,7 +55,7 @@ def services(request: PageRequest, ca: str) -> HttpResponse:
             "binding_key": settings["channel-binding"],
             "state": "ok" if issuers and schemes else "down",
             "why": "" if issuers else _("The issuer of this process does not run: see Health."),
-            **_last_day(admin, rooms().clock()),
+            **last_day(admin, rooms().clock()),
         }
     return answers.answer(request, "console/ca/enrollment.html", context)
 
@@ -64,14 +64,14 @@ def services(request: PageRequest, ca: str) -> HttpResponse:
 def web_services(request: PageRequest, ca: str, service: str) -> HttpResponse:
     """CEP or CES: addresses by kind of logon, and the settings that decide what is taken there."""
     standing = ca_of(request, ca)
-    context = _frame(request, standing, service)
+    context = frame(request, standing, service)
     if not context["serves"]:
         raise Http404
     settings = administer(request, standing).configuration()
     context |= {
         "name": "CEP" if service == "cep" else "CES",
         "addresses": [(label, _url(request, standing, service, kind)) for kind, label in _LOGONS.items()],
-        "by_key": [_base(request, kind) + cep.address(kind, key_based=True) for kind in _key_based()],
+        "by_key": [_base(request, kind) + cep.address(kind, key_based=True) for kind in key_based()],
         "list_all": settings["list-all-templates"] == "on",
         "renewal_only": settings["renewal-only"],
         "by_old_key": settings["renewal-on-behalf"] == "on",
@@ -81,16 +81,18 @@ def web_services(request: PageRequest, ca: str, service: str) -> HttpResponse:
     return answers.answer(request, "console/ca/web_service.html", context)
 
 
-def _frame(request: PageRequest, standing: CaStanding, tab: str) -> dict[str, Any]:
+def frame(request: PageRequest, standing: CaStanding, tab: str) -> dict[str, Any]:
     root = f"/ca/{standing.slug}/enrollment/"
+    serves = next(iter(rooms().registry.configs()), "") == standing.config
     tabs = (("certsrv", "certsrv", root), ("cep", "CEP", f"{root}cep/"), ("ces", "CES", f"{root}ces/"))
+    ndes = ("ndes", "NDES", f"{root}ndes/")
     return {
         "title": _("Enrollment Services"),
         "crumbs": [(standing.name, "")],
         "ca": standing,
-        "serves": next(iter(rooms().registry.configs()), "") == standing.config,
+        "serves": serves,
         "may_configure": may_configure(request, standing),
-        "tabs": tabs,
+        "tabs": (*(tabs if serves else tabs[:1]), ndes),
         "tab": tab,
     }
 
@@ -107,13 +109,13 @@ def _base(request: PageRequest, kind: ClientAuthentication) -> str:
     return f"https://{request.get_host()}"
 
 
-def _key_based() -> tuple[ClientAuthentication, ...]:
+def key_based() -> tuple[ClientAuthentication, ...]:
     """Key-based renewal has no Kerberos variant."""
     kinds = (ClientAuthentication.USER_NAME, ClientAuthentication.CERTIFICATE)
     return kinds if rooms().certificate_url else kinds[:1]
 
 
-def _last_day(admin: CertAdmin, now: datetime) -> dict[str, Any]:
+def last_day(admin: CertAdmin, now: datetime) -> dict[str, Any]:
     """What came over the network, which is by this door alone: the command line and the console are on this host."""
     since = Restriction("submitted_when", Comparison.GREATER_OR_EQUAL, int((now - DAY).timestamp()))
     wanted = ("request_id", "method", "submitted_when")

@@ -7,15 +7,12 @@ import re
 from django.http import HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.urls import path
-from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.translation import gettext as _
 
 from certwright.adcs.errors import InvalidArgument
-from certwright.console import accounts, answers
+from certwright.console import accounts, answers, saved_views
 from certwright.console.access import PageRequest, page
-from certwright.console.models import SavedView
 
-MAX_VIEWS = 50
 _COLUMN = re.compile(r"[a-z_]{1,40}")
 
 
@@ -40,39 +37,27 @@ def columns(request: PageRequest, name: str) -> HttpResponse:
     else:
         every[name] = chosen
     accounts.set_preferences(request.viewer.id, {"columns": dict(list(every.items())[-100:])})
-    return HttpResponseRedirect(_own_path(request.POST.get("next", "/")))
+    return HttpResponseRedirect(saved_views.own_path(request.POST.get("next", "/")))
 
 
 @page(anybody=True, methods=("POST",))
 def save_view(request: PageRequest) -> HttpResponse:
     """Name a query. The same name again replaces the earlier one."""
-    name, query = request.POST.get("name", "").strip(), request.POST.get("query", "")
-    where = _own_path(request.POST.get("page", "/")).partition("?")[0]
-    if not name or len(name) > 64 or len(query) > 2000:
-        raise InvalidArgument(_("A view has a name of 1 to 64 characters."))
-    if SavedView.objects.filter(account_id=request.viewer.id).count() >= MAX_VIEWS:
-        raise InvalidArgument(_("An account keeps at most %(count)s views; delete one first.") % {"count": MAX_VIEWS})
-    SavedView.objects.update_or_create(
-        account_id=request.viewer.id,
-        page=where,
-        name=name,
-        defaults={"query": query, "shared": bool(request.POST.get("shared"))},
+    query = request.POST.get("query", "")
+    view = saved_views.save(
+        request.viewer,
+        request.POST.get("page", "/"),
+        request.POST.get("name", ""),
+        query,
+        shared=bool(request.POST.get("shared")),
     )
-    return answers.done(request, f"{where}?{query}" if query else where, _("View saved: %(name)s") % {"name": name})
+    where = f"{view.page}?{query}" if query else view.page
+    return answers.done(request, where, _("View saved: %(name)s") % {"name": view.name})
 
 
 @page(anybody=True, methods=("POST",))
 def delete_view(request: PageRequest, view_id: int) -> HttpResponse:
-    view = SavedView.objects.filter(pk=view_id, account_id=request.viewer.id).first()
-    if view is None:
-        raise InvalidArgument(_("There is no such view."))
-    view.delete()
-    return answers.done(request, view.page)
-
-
-def _own_path(url: str) -> str:
-    """A path of this host, never another's address."""
-    return url if url.startswith("/") and url_has_allowed_host_and_scheme(url, allowed_hosts=None) else "/"
+    return answers.done(request, saved_views.delete(request.viewer, view_id).page)
 
 
 urls = [

@@ -17,7 +17,7 @@ from django.utils.translation import gettext_lazy as lazy
 
 from certwright.adcs.errors import AdcsError
 from certwright.adcs.events import AuditEvent
-from certwright.console import access, clock
+from certwright.console import access, borrowed, clock
 from certwright.console.access import PageRequest, Viewer, page
 from certwright.console.answers import answer
 from certwright.console.menu import Badge
@@ -84,7 +84,7 @@ def _overrides(viewer: Viewer) -> Iterable[tuple[str, CaHealth]]:
             "template": template.display_name,
             "risks": ", ".join(dict.fromkeys(risk.id for risk in risks)),
         }
-        said = " ".join(risk.sentence for risk in risks)
+        said = " ".join(borrowed.said(risk.sentence) for risk in risks)
         if risks:
             yield (
                 _("Overrides"),
@@ -113,6 +113,7 @@ health_lines = [_overrides]
 
 def _failing(viewer: Viewer) -> Badge | None:
     down = sum(line.state == "down" for ca in viewer.cas for line in rooms().ca_health(ca.config))
+    down += sum(row.state == "down" for row in rooms().watch.all())
     return Badge(down, "red", lazy("failing"))
 
 

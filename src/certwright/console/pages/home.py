@@ -16,6 +16,7 @@ from certwright.console.access import PageRequest, Role, Viewer, page
 from certwright.console.dashboard import Card, Step
 from certwright.console.menu import menu_for
 from certwright.console.rooms import rooms
+from certwright.notifications.values import ChannelKind
 
 
 @page(anybody=True)
@@ -65,6 +66,13 @@ def root_certificate(request: PageRequest) -> HttpResponse:
 def root_offline(request: PageRequest) -> HttpResponse:
     """Somebody says that the root key is offline, or stays for now."""
     accounts.set_preferences(request.viewer.id, {"root_key_seen": True})
+    return HttpResponseRedirect("/")
+
+
+@page({Role.ADMINISTRATOR, Role.CA_ADMINISTRATOR}, methods=("POST",))
+def backup_made(request: PageRequest) -> HttpResponse:
+    """Somebody says that the installation is backed up by other means."""
+    accounts.set_preferences(request.viewer.id, {"backup_seen": True})
     return HttpResponseRedirect("/")
 
 
@@ -126,7 +134,25 @@ def _is_offline(ca: str) -> bool:
     return newest is not None and newest.event == AuditEvent.CA_KEY_REMOVED
 
 
-first_run_steps = {1: _save_root, 2: _root_offline}
+def _mail_and_backup(viewer: Viewer) -> Step | None:
+    """Done once mail has somewhere to go, and a backup was made: by the audit trail, or by somebody's word."""
+    if not viewer.may(Role.ADMINISTRATOR):
+        return None
+    has_mail = any(channel.kind is ChannelKind.EMAIL for channel in rooms().notifications.channels.list())
+    backups = rooms().audit.events(event=AuditEvent.BACKUP_COMPLETED, limit=1)
+    has_backup = bool(backups) or bool(viewer.preferences.get("backup_seen"))
+    return Step(
+        _("Set e-mail for notifications, and make the first backup"),
+        _("Mail tells of certificates that end and of what waits; a backup brings everything back."),
+        done=has_mail and has_backup,
+        act="" if has_mail else _("Add mail server"),
+        href="/notifications/channels/add/email/",
+        extra="" if has_backup else "console/first_run/backup.html",
+        context={"next": has_mail},
+    )
+
+
+first_run_steps = {1: _save_root, 2: _root_offline, 6: _mail_and_backup}
 
 
 # -- a card every viewer of a CA has ---------------------------------------------------------------------------------
@@ -149,5 +175,6 @@ urls = [
     path("dashboard/tiles/", tiles),
     path("dashboard/dismiss/", dismiss),
     path("dashboard/root-key/", root_offline),
+    path("dashboard/backup/", backup_made),
     path("root-ca.crt", root_certificate),
 ]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Collection
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Final
 
 from django import forms
-from django.http import HttpResponse, StreamingHttpResponse
+from django.http import HttpResponse, QueryDict, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.urls import path
 from django.utils.translation import gettext as _
@@ -18,7 +19,7 @@ from certwright.adcs.errors import AdcsError
 from certwright.console import access, answers, clock, search
 from certwright.console.access import PageRequest, Role, Viewer, page
 from certwright.console.authority import download
-from certwright.console.conditions import EXACT, TIME, Field
+from certwright.console.conditions import EXACT, TIME, Conditions, Field
 from certwright.console.dashboard import Tile
 from certwright.console.listing import EVERYTHING, Column, Filter, Listing
 from certwright.console.menu import Badge
@@ -228,6 +229,16 @@ def _column_filters(listing: Listing) -> tuple[ColumnFilter, ...]:
 
 def query_of(viewer: Viewer, listing: Listing) -> InventoryQuery:
     """What the list asks of the inventory; for requesters only what is theirs."""
+    return replace(
+        _filtered(listing),
+        visible_to=_seen_by(viewer).visible_to,
+        sort=Sort(listing.sort, listing.descending),
+        cursor=listing.after,
+        limit=listing.size,
+    )
+
+
+def _filtered(listing: Listing) -> InventoryQuery:
     status, band, source = listing.value("status"), listing.value("band"), listing.value("source")
     week = listing.value("week")
     flags = {"yes": True, "no": False}
@@ -241,15 +252,35 @@ def query_of(viewer: Viewer, listing: Listing) -> InventoryQuery:
         template=listing.value("template"),
         owner=listing.value("owner"),
         tag=listing.value("tag"),
-        visible_to="" if viewer.sees_everything else viewer.account,
         source=Source(source) if source else None,
         managed=flags.get(listing.value("managed")),
         key_held=flags.get(listing.value("key")),
         hide_old=listing.value("old") == "hide" and not asks_for_old,
         filters=_column_filters(listing),
-        sort=Sort(listing.sort, listing.descending),
-        cursor=listing.after,
-        limit=listing.size,
+    )
+
+
+def query_of_text(text: str) -> InventoryQuery:
+    """What a saved query of the list filters by, whoever asks. What is not understood is as if it were not there."""
+    given = QueryDict(text)
+    known: dict[str, Collection[str]] = {
+        "status": [each.value for each in CertificateStatus],
+        "source": [each.value for each in Source],
+        "band": ("7", "30", "90"),
+        "week": [str(number) for number in range(WEEKS)],
+        "managed": ("yes", "no"),
+        "key": ("yes", "no"),
+    }
+    params = {name: str(value) for name, value in given.items() if name not in known or value in known[name]}
+    return _filtered(
+        Listing(
+            name="inventory",
+            path=_HERE,
+            all_columns=COLUMNS,
+            conditions=Conditions.read(given, FIELDS),
+            params={"old": "hide", **params},
+            q=" ".join(given.get("q", "").replace("\0", "").split()),
+        )
     )
 
 

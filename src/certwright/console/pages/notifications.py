@@ -14,11 +14,20 @@ from django.utils.translation import ngettext
 
 from certwright.adcs.errors import AdcsError
 from certwright.adcs.events import LifecycleKind
-from certwright.console import access, answers
-from certwright.console.access import PageRequest, Role, page
+from certwright.console import access, answers, saved_views
+from certwright.console.access import PageRequest, Role, Viewer, page
 from certwright.console.listing import Column, Filter, Listing, in_memory
 from certwright.console.rooms import rooms
-from certwright.notifications.values import BANDS, Channel, Delivery, DeliveryState, HistoryQuery, Rule, RuleFields
+from certwright.notifications.values import (
+    BANDS,
+    Channel,
+    Delivery,
+    DeliveryState,
+    HistoryQuery,
+    Rule,
+    RuleFields,
+    RuleView,
+)
 
 HERE: Final = "/notifications/"
 HISTORY: Final = "/notifications/history/"
@@ -46,9 +55,17 @@ EVENT_WORDS: Final = {
     LifecycleKind.CA_FAILED: lazy("CA: request failed"),
     LifecycleKind.CA_REVOKED: lazy("CA: certificate revoked"),
     LifecycleKind.CA_KEY_ARCHIVED: lazy("CA: private key archived"),
+    LifecycleKind.CA_INSTALLED: lazy("CA: installed"),
+    LifecycleKind.CA_CERTIFICATE_RENEWED: lazy("CA: its own certificate renewed"),
     LifecycleKind.CA_CERTIFICATE_EXPIRING: lazy("CA: its own certificate expires"),
     LifecycleKind.CRL_PUBLISHED: lazy("CA: CRL published"),
     LifecycleKind.CRL_OVERDUE: lazy("CA: CRL overdue"),
+    LifecycleKind.CRL_NOT_PUBLISHED: lazy("CA: CRL not published everywhere"),
+    LifecycleKind.CRL_NEEDS_KEY: lazy("CA: next CRL needs the offline key"),
+    LifecycleKind.ANSWERS_ENDING: lazy("Online Responder: answers end"),
+    LifecycleKind.LOCATION_FAILING: lazy("Location that clients cannot use"),
+    LifecycleKind.LOCATION_EXPIRING: lazy("Location whose CRL, answer or certificate ends"),
+    LifecycleKind.LOCATION_RECOVERED: lazy("Location that works again"),
 }
 STATES: Final = {
     DeliveryState.WAITING: ("pending", lazy("Waiting")),
@@ -114,7 +131,13 @@ def rules(request: PageRequest) -> HttpResponse:
 
 def _rule(rule: Rule) -> dict[str, Any]:
     fields = rule.fields
-    named = ((_("Template"), fields.template), (_("Domain"), fields.domain), (_("Tag"), fields.tag))
+    view = fields.view.name if fields.view else ""
+    named = (
+        (_("Template"), fields.template),
+        (_("Domain"), fields.domain),
+        (_("Tag"), fields.tag),
+        (_("View"), view),
+    )
     return {
         "id": rule.id,
         "name": fields.name,
@@ -159,10 +182,21 @@ class RuleForm(forms.Form):
     )
     domain = forms.CharField(label=lazy("Domain"), required=False, max_length=255)
     tag = forms.CharField(label=lazy("Tag"), required=False, max_length=64)
+    view = forms.TypedChoiceField(
+        label=lazy("Saved view"),
+        required=False,
+        coerce=int,
+        help_text=lazy("Only events about certificates that this view of the Certificate List holds at that moment."),
+    )
     enabled = forms.BooleanField(label=lazy("Rule is on"), required=False, initial=True)
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, viewer: Viewer, *args: Any, kept: RuleView | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._viewer, self._kept = viewer, kept
+        views = {view.pk: view.name for view in saved_views.filters_for(viewer)}
+        if kept is not None:
+            views.setdefault(kept.id, kept.name)
+        self.fields["view"].choices = [("", _("All certificates")), *views.items()]  # type: ignore[attr-defined]
         channels: Sequence[Channel] = rooms().notifications.channels.list()
         self.fields["channel"].choices = [(channel.id, channel.name) for channel in channels]  # type: ignore[attr-defined]
         self.fields["bands"].choices = [  # type: ignore[attr-defined]
@@ -182,13 +216,14 @@ class RuleForm(forms.Form):
             tag=data["tag"],
             bands=tuple(data["bands"]),
             enabled=data["enabled"],
+            view=saved_views.filter_called(self._viewer, data["view"], self._kept) if data["view"] else None,
         )
 
 
 @page({Role.ADMINISTRATOR}, methods=("GET", "POST"))
 def add(request: PageRequest) -> HttpResponse:
     """A new rule."""
-    form = RuleForm(request.POST if request.method == "POST" else None)
+    form = RuleForm(request.viewer, request.POST if request.method == "POST" else None)
     if form.is_bound and form.is_valid():
         try:
             rule = rooms().notifications.rules.add(form.values, actor=request.viewer.account)
@@ -212,9 +247,11 @@ def edit(request: PageRequest, rule_id: int) -> HttpResponse:
         "template": before.template,
         "domain": before.domain,
         "tag": before.tag,
+        "view": before.view.id if before.view else "",
         "enabled": before.enabled,
     }
-    form = RuleForm(request.POST if request.method == "POST" else None, initial=initial)
+    posted = request.POST if request.method == "POST" else None
+    form = RuleForm(request.viewer, posted, initial=initial, kept=before.view)
     if form.is_bound and form.is_valid():
         try:
             rooms().notifications.rules.edit(rule_id, form.values, actor=request.viewer.account)

@@ -11,7 +11,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy as lazy
 
 from certwright.adcs.errors import AdcsError
-from certwright.adcs.interfaces import CrlKind, Row, Sort, Table
+from certwright.adcs.interfaces import CertRequest, CrlKind, Row, Sort, Table
 from certwright.adcs.properties import LATEST, CaProperty
 from certwright.connectors.fetching import LocationError
 from certwright.connectors.locations import CrlFound, IssuerFound, Location, LocationKind, is_fresh
@@ -23,7 +23,12 @@ from certwright.console.rooms import CaStanding, rooms
 from certwright.pki.certificate import CertificateView
 
 SHOWN: Final = 50
-TABS: Final = (("", lazy("CRLs")), ("responder", lazy("Revocation configuration")), ("locations", lazy("Locations")))
+TABS: Final = (
+    ("", lazy("CRLs")),
+    ("responder", lazy("Revocation configuration")),
+    ("elsewhere", lazy("CAs elsewhere")),
+    ("locations", lazy("Locations")),
+)
 
 
 def base_of(ca: CaStanding) -> str:
@@ -52,12 +57,13 @@ def revocation(request: PageRequest, ca: str) -> HttpResponse:
     newest: set[object] = set()
     crls = []
     for row in rows:
-        key = (row["key_index"], bool(row["min_base"]))
+        key = (row["key_index"], row["partition"], bool(row["min_base"]))
         crls.append({**row, "state": _state(row, now, key not in newest)})
         newest.add(key)
     context = frame(request, standing, "") | {
         "crls": crls,
         "keys": len({row["key_index"] for row in rows}),
+        "has_partitions": any(row["partition"] for row in rows),
         "makes_deltas": admin.configuration()["delta-crl-period"] != "off",
     }
     return answers.answer(request, "console/ca/revocation.html", context)
@@ -88,14 +94,13 @@ def locations(request: PageRequest, ca: str) -> HttpResponse:
     standing = ca_of(request, ca)
     if not request.htmx:
         return answers.answer(request, "console/ca/revocation.html", frame(request, standing, "locations"))
-    issuer, named = _named(request, standing)
-    found = [_asked(location, issuer) for location in named]
+    issuer, named = named_by_ca(rooms().registry.connect(standing.config, request.viewer.requester))
+    found = [asked_for_ca(location, issuer) for location in named]
     return answers.answer(request, "console/ca/revocation_locations.html", {"ca": standing, "found": found})
 
 
-def _named(request: PageRequest, ca: CaStanding) -> tuple[CertificateView, list[Location]]:
+def named_by_ca(door: CertRequest) -> tuple[CertificateView, list[Location]]:
     """The CA's own certificate, and the URLs that certificates issued from now on carry."""
-    door = rooms().registry.connect(ca.config, request.viewer.requester)
     der = door.ca_property(CaProperty.CA_SIGNATURE_CERTIFICATE, LATEST)
     assert isinstance(der, bytes)
     named: list[Location] = []
@@ -110,7 +115,7 @@ def _named(request: PageRequest, ca: CaStanding) -> tuple[CertificateView, list[
     return CertificateView.parse(der), named
 
 
-def _asked(location: Location, ca: CertificateView) -> dict[str, Any]:
+def asked_for_ca(location: Location, ca: CertificateView) -> dict[str, Any]:
     """What a client finds there now."""
     kinds = {LocationKind.CRL: "CDP", LocationKind.ISSUER: "AIA", LocationKind.OCSP: "OCSP"}
     row: dict[str, Any] = {

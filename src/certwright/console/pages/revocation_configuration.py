@@ -27,7 +27,7 @@ from certwright.online_responder.configuration import (
     SignedWith,
 )
 
-_CHOICES: Final[Mapping[str, tuple[tuple[str, Any], ...]]] = {
+CHOICES: Final[Mapping[str, tuple[tuple[str, Any], ...]]] = {
     "profile": (
         (Profile.RFC6960, lazy("RFC 6960: every client of today")),
         (Profile.MICROSOFT, lazy("As Windows by default")),
@@ -49,12 +49,13 @@ _CHOICES: Final[Mapping[str, tuple[tuple[str, Any], ...]]] = {
     ),
     "signed-with": (
         (SignedWith.CERTIFICATE, lazy("A signing certificate (template OCSPResponseSigning)")),
+        (SignedWith.CHOSEN, lazy("A signing certificate that is installed by hand")),
         (SignedWith.CA_KEY, lazy("The CA's own key")),
     ),
     "responder-id": ((ResponderId.KEY, lazy("Hash of the key")), (ResponderId.NAME, lazy("Name"))),
     "archive-cutoff": (("off", lazy("No")), ("on", lazy("Yes"))),
 }
-_LABELS: Final[Mapping[str, Any]] = {
+LABELS: Final[Mapping[str, Any]] = {
     "profile": lazy("Profile"),
     "nonce": lazy("A nonce in a request"),
     "hash-algorithms": lazy("Hashes of certificate IDs"),
@@ -76,11 +77,11 @@ class SettingsForm(forms.Form):
     def __init__(self, data: Mapping[str, Any] | None, configuration: RevocationConfiguration) -> None:
         super().__init__(data, initial=dict(configuration.texts))
         for key in SETTINGS:
-            choices = _CHOICES.get(key)
+            choices = CHOICES.get(key)
             if choices is None:
-                self.fields[key] = forms.CharField(label=_LABELS[key], max_length=20)
+                self.fields[key] = forms.CharField(label=LABELS[key], max_length=20)
             else:
-                self.fields[key] = forms.ChoiceField(label=_LABELS[key], choices=choices)
+                self.fields[key] = forms.ChoiceField(label=LABELS[key], choices=choices)
 
 
 @page(access.CA_SETTINGS)
@@ -102,13 +103,14 @@ def responder(request: PageRequest, ca: str) -> HttpResponse:
         "responder": found,
         "base": base_of(standing),
         "about": about,
-        "settings": [(_LABELS[key], _shown(key, texts[key])) for key in SETTINGS],
+        "settings": [(LABELS[key], shown(key, texts[key])) for key in SETTINGS],
     }
     return answers.answer(request, "console/ca/revocation.html", context)
 
 
-def _shown(key: str, text: str) -> Any:
-    return dict(_CHOICES.get(key, ())).get(text, text)
+def shown(key: str, text: str) -> Any:
+    """A setting's value in words, where there are some."""
+    return dict(CHOICES.get(key, ())).get(text, text)
 
 
 @page({Role.CA_ADMINISTRATOR}, methods=("GET", "POST"))

@@ -272,7 +272,7 @@ def _namer() -> Callable[[Sid], str]:
     return named
 
 
-def _counted(named: Callable[[Sid], str], sids: list[Sid]) -> Callable[[Sid], tuple[str, int]]:
+def _counted(named: Callable[[Sid], str], sids: list[Sid]) -> Callable[[Sid], tuple[str, int | None]]:
     counts = rooms().directory_administration.effective_members(sids)
     return lambda sid: (named(sid), counts[sid])
 

@@ -31,6 +31,11 @@ _SENTENCES: Final[Mapping[str, Any]] = {
     ),
     "ESC17": lazy("%(who)s could get a certificate for TLS servers that names any host."),
 }
+_SERIOUS: Final[Mapping[str, Any]] = {
+    "ESC4": lazy("%(who)s could change the template, and so make of it one that lets anybody log on as anybody."),
+    "ESC15": lazy("%(who)s could choose the purposes at a CA of AD CS that lacks the update of November 2024."),
+}
+"""Where the template lives in Active Directory: its permissions count there, and other CAs may publish it."""
 _TABS: Final[Mapping[str, str]] = {
     "ESC1": "subject",
     "ESC2": "extensions",
@@ -90,17 +95,18 @@ class Finding:
     accepted: bool
 
 
-def finding(risk: Risk, who: Callable[[Sid], tuple[str, int]], *, refused: bool, accepted: bool) -> Finding:
+def finding(risk: Risk, who: Callable[[Sid], tuple[str, int | None]], *, refused: bool, accepted: bool) -> Finding:
     """A risk in words.
 
     Args:
-        who: an account or group by name, and how many enabled accounts it reaches.
+        who: an account or group by name, and how many enabled accounts it reaches; None: many.
     """
-    named = sorted(who(sid) for sid in risk.principals)
+    named = sorted((who(sid) for sid in risk.principals), key=lambda each: each[0].casefold())
+    sentence = (_SERIOUS if risk.needs_acceptance else {}).get(risk.id) or _SENTENCES.get(risk.id)
     return Finding(
         risk.id,
         _TABS.get(risk.id, "general"),
-        str(_SENTENCES[risk.id]) % {"who": _listed(named)} if risk.id in _SENTENCES else risk.sentence,
+        str(sentence) % {"who": _listed(named)} if sentence else risk.sentence,
         tuple(str(_CAUSES[condition.cause]) % {"what": condition.what} for condition in risk.conditions),
         tuple(_fix(risk, remedy) for remedy in risk.remedies),
         refused,
@@ -122,15 +128,18 @@ def _value(risk: Risk, remedy: Remedy) -> str:
     return f"{risk.id}:{remedy.way.name.lower()}"
 
 
-def _listed(named: list[tuple[str, int]]) -> str:
+def _listed(named: list[tuple[str, int | None]]) -> str:
     """`CORP\\Domain Users (1,204 members)`; a single account stands without a count."""
-    parts = [
-        name
-        if count == 1
-        else ngettext("%(name)s (%(count)s member)", "%(name)s (%(count)s members)", count)
-        % {"name": name, "count": f"{count:,}"}
-        for name, count in named[:4]
-    ]
+    parts = [_counted(name, count) for name, count in named[:4]]
     if len(named) > 4:
         parts.append(_("%(count)s others") % {"count": len(named) - 4})
     return ", ".join(parts)
+
+
+def _counted(name: str, count: int | None) -> str:
+    if count == 1:
+        return name
+    if count is None:
+        return _("%(name)s (many members)") % {"name": name}
+    text = ngettext("%(name)s (%(count)s member)", "%(name)s (%(count)s members)", count)
+    return text % {"name": name, "count": f"{count:,}"}

@@ -30,12 +30,14 @@ class RightsRow:
     sid: Sid
     name: str
     rights: Sequence[tuple[str, Any, bool]]  # value, label, held
-    members: int  # enabled accounts it reaches
+    members: int | None  # enabled accounts it reaches; None: many
     denied: bool  # an entry denies it something
 
 
 def rows_of(
-    security: SecurityDescriptor, names: Mapping[Sid, str], members: Callable[[Sequence[Sid]], Mapping[Sid, int]]
+    security: SecurityDescriptor,
+    names: Mapping[Sid, str],
+    members: Callable[[Sequence[Sid]], Mapping[Sid, int | None]],
 ) -> list[RightsRow]:
     """Those whom an entry names, by name."""
     held, denied = rights_by_sid(security), denied_sids(security)

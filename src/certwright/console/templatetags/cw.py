@@ -9,6 +9,7 @@
     {% finding "warn" _("Sentence") _("More") %}     stop, warn, info or pass
     {% field form.name %}                            label, input, hint and errors of a form field
     {% dialog "id" _("Question?") %}...{% enddialog %}  opened by data-open="id"
+    {{ message|said }}                               what a CA or the security audit says, in the viewer's language
 
 and, for lists (console.listing), `row` being the row that is drawn:
 
@@ -38,13 +39,18 @@ from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import get_language
 from django.utils.translation import gettext as _
 
-from certwright.console import clock, states
+from certwright.console import borrowed, clock, states
 from certwright.console.listing import Column, Listing
 from certwright.console.rooms import rooms
 
 register = template.Library()
 
 SPRITE = "console/vendor/tabler-icons-3.51.0/icons.svg"
+
+
+@register.filter
+def said(text: object) -> str:
+    return borrowed.said(str(text))
 
 
 @register.simple_tag

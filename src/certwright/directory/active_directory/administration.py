@@ -2,40 +2,54 @@
 
 Templates, their permissions and what a CA publishes live in Active Directory and are changed there, through the same
 gate and with the same events as in the embedded directory: `TemplateAdministration` decides, `_DomainChange` writes.
-What was accepted about a template is kept here: Active Directory has no place for it.
+What was accepted about a template and its name rules are kept here: Active Directory has no place for them.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from datetime import datetime
 from typing import Final, NoReturn
 
-from certwright.adcs.errors import AccessDenied, InvalidArgument, NotSupported
+import structlog
+
+from certwright.adcs.errors import AccessDenied, AdcsError, InvalidArgument, NotSupported
 from certwright.adcs.events import AuditEvent, CaEvent
-from certwright.adcs.requester import Requester, Sid
+from certwright.adcs.requester import BUILTIN_ADMINISTRATORS, Requester, Sid
 from certwright.adcs.security import SecurityDescriptor
 from certwright.adcs.template import CertificateTemplate
+from certwright.adcs.template_settings import with_new_version
 from certwright.database.opening import Database
 from certwright.directory import store
 from certwright.directory.account_names import key
 from certwright.directory.active_directory import public_key_services, template_writing
 from certwright.directory.active_directory.composite import JoinedDirectory
 from certwright.directory.active_directory.ldap import LdapConnection, LdapError, LdapPool
+from certwright.directory.active_directory.members import count_members
 from certwright.directory.administration import DirectoryAdministration
 from certwright.directory.base import Domain, EnrollmentService
 from certwright.directory.changes import MAX_FACT, Record, TemplateChange
 from certwright.directory.default_templates import default_templates, new_forest_arcs
 from certwright.directory.risks import Place, Risk, risks
 from certwright.directory.security_audit.audience import Audience
+from certwright.directory.store import KeptHere
 from certwright.directory.template_administration import Examination, demand_storable, refused_risks
-from certwright.directory.well_known import Rid
+from certwright.directory.well_known import ANONYMOUS, EVERY_ACCOUNT, Rid
 from certwright.keystores.sealing import Sealer
+from certwright.pki.names import sanitized_short_name
+
+log = structlog.get_logger(__name__)
 
 _ADMINISTRATORS: Final = (Rid.DOMAIN_ADMINS, Rid.ENTERPRISE_ADMINS)
 _RIGHTS: Final = "Create, Delete, Write and Modify Permissions in the containers Certificate Templates and OID"
+
+_COUNT_FOR: Final = 60.0  # seconds for which the number of a group's members is good
+_MAX_COUNTS: Final = 10_000
+_EVERYBODY: Final = EVERY_ACCOUNT | {ANONYMOUS}
+_MAX_TOLD: Final = 40  # events named in the one before
 
 _Write = Callable[[LdapConnection, str], None]
 """Something to do at a controller, below the container Public Key Services."""
@@ -55,6 +69,7 @@ class JoinedAdministration(DirectoryAdministration):
         super().__init__(database, sealer, record, clock, directory.local)
         self.joined = directory
         self._other_writer: LdapPool | None = None
+        self._counted: dict[Sid, tuple[float, int | None]] = {}
 
     # -- who writes ----------------------------------------------------------------------------------------------
 
@@ -114,27 +129,33 @@ class JoinedAdministration(DirectoryAdministration):
         return found
 
     def risks(self, template: CertificateTemplate) -> tuple[Risk, ...]:
-        """Raises:
-        InvalidArgument: its security descriptor cannot be read.
+        """Where another CA publishes the template too, it is as dangerous as there: no name rules, ESC15.
+
+        Raises:
+            InvalidArgument: its security descriptor cannot be read.
         """
+        place = Place.MICROSOFT if self._foreign_publishers(template.cn) else Place.ACTIVE_DIRECTORY
         try:
             security = SecurityDescriptor.from_sddl(template.security_descriptor, self.joined.domain.sid)
             sids = frozenset(ace.sid for ace in security.dacl.entries) if security.dacl is not None else frozenset()
             audience = Audience.active_directory((self.joined.domain.sid,), self.joined.sid_names(sids))
-            return risks(template, self.joined.domain, place=Place.ACTIVE_DIRECTORY, audience=audience)
+            return risks(
+                template,
+                self.joined.domain,
+                linked_policies=self._linked_policies() if template.issuance_policies else {},
+                place=place,
+                audience=audience,
+            )
         except ValueError as error:
             raise InvalidArgument(f"{template.cn}: {error}.") from error
 
     def accepted_risks(self, cn: str) -> frozenset[str]:
-        template = self.template(cn)
-        with self._database.read() as connection:
-            return store.accepted_in_domain(connection, self.joined.domain.sid, template.cn, template.oid)
+        return self.accepted_of(self.template(cn))
 
     def examine(self, template: CertificateTemplate) -> Examination:
         before = self.templates().get(template.cn)
         try:
             demand_storable(template)
-            _demand_room(template)
             found = self.risks(template)
             known = self.risks(before) if before is not None else ()
         except InvalidArgument as error:
@@ -142,9 +163,34 @@ class JoinedAdministration(DirectoryAdministration):
         already = self.accepted_risks(before.cn) if before is not None else frozenset()
         return Examination(found, refused_risks(found, known, already, frozenset()))
 
-    def effective_members(self, sids: Iterable[Sid]) -> Mapping[Sid, int]:
-        """Not counted: the groups of a domain may have a hundred thousand members."""
-        return dict.fromkeys(sids, 0)
+    def effective_members(self, sids: Iterable[Sid]) -> Mapping[Sid, int | None]:
+        """As of the last minute; None also while no controller answers. For what is shown, and nothing else."""
+        found: dict[Sid, int | None] = {}
+        for sid in sids:
+            if self.joined.is_local(sid) or sid == BUILTIN_ADMINISTRATORS:  # which means ours, as on a member server
+                found |= super().effective_members((sid,))
+            elif sid in _EVERYBODY:
+                found[sid] = None
+            else:
+                found[sid] = self._members(sid)
+        return found
+
+    def _members(self, sid: Sid) -> int | None:
+        now = time.monotonic()
+        known = self._counted.get(sid)
+        if known is not None and now - known[0] < _COUNT_FOR:
+            return known[1]
+        directory = self.joined.active_directory
+        try:
+            base, domain = directory.names.domain, directory.domain
+            count = directory.pool.run(lambda connection: count_members(connection, domain, base, sid))
+        except AdcsError as error:
+            log.warning("members_not_counted", sid=sid, reason=error.message)
+            return None
+        if len(self._counted) >= _MAX_COUNTS:
+            self._counted.clear()
+        self._counted[sid] = now, count
+        return count
 
     # -- changing ------------------------------------------------------------------------------------------------
 
@@ -153,13 +199,12 @@ class JoinedAdministration(DirectoryAdministration):
     ) -> tuple[CertificateTemplate, ...]:
         """Write the 33 templates of a new forest into a domain that has none; those that are there stay as they are.
 
-        Each is a change of its own, so that what was written before a failure is in the audit trail. Name rules have
-        no place in Active Directory; `web_server_dns_suffixes` says nothing here.
+        Each is a change of its own, so that what was written before a failure is in the audit trail.
         """
         arcs = self._forest_arcs()
         there = {key(cn) for cn in (*self.templates(), *(each.cn for each in self._findings()))}
         made = []
-        for template in default_templates(self.joined.domain.sid, arcs):
+        for template in default_templates(self.joined.domain.sid, arcs, web_server_dns_suffixes):
             if key(template.cn) not in there:
                 with self._template_change(actor) as change:
                     self._put(change, template, None, frozenset())
@@ -169,6 +214,21 @@ class JoinedAdministration(DirectoryAdministration):
     def set_enrollment_service(self, ca_name: str, host: str, certificate: bytes, *, actor: str) -> NoReturn:
         """Not alone: publication writes this entry with all that belongs to it."""
         raise NotSupported(f"Let clients find {ca_name} in the domain with: certwright domain publish")
+
+    def _linked_policies(self) -> Mapping[str, str]:
+        """Issuance policies that stand for a group of the domain: as of now, for it is a gate that asks."""
+        return self.joined.active_directory.pool.run(
+            lambda connection: template_writing.linked_policies(connection, self._base)
+        )
+
+    def _foreign_publishers(self, cn: str) -> Sequence[str]:
+        """CAs that publish a template and are not of this installation."""
+        ours = {sanitized_short_name(service.ca_name).casefold() for service in self.directory.enrollment_services()}
+        return [
+            service.ca_name
+            for service in self.joined.enrollment_services()
+            if key(cn) in map(key, service.templates) and sanitized_short_name(service.ca_name).casefold() not in ours
+        ]
 
     def _findings(self) -> Sequence[public_key_services.TemplateFinding]:
         return self.joined.active_directory.findings()
@@ -206,33 +266,63 @@ class JoinedAdministration(DirectoryAdministration):
 
     @contextmanager
     def _domain_change(self, actor: str) -> Iterator[TemplateChange]:
-        """One change: checked against what is there now, written into the domain, then audited.
+        """One change: checked against what is there now, said in the audit trail, written into the domain, audited.
 
-        The domain is written before the audit trail, which says what was done and by which account of the domain.
+        LDAP has no transaction to share. So the trail says first that the domain is about to be written, and by which
+        account; then what was done, or that it was refused. Nothing is done without a record (docs/adr/0011).
         """
         directory = self.joined.active_directory
         directory.forget_services()
         change = _DomainChange(self, actor)
         yield change
         if change.writes:
-            try:
-                with self.writer.connection() as connection:
-                    for write in change.writes:
-                        write(connection, self._base)
-            except LdapError as error:
-                raise self._refusal(error, "certificate templates") from error
-            finally:
-                directory.forget_services()
-        if change.events or change.accepted:
+            self._write(change)
+        if change.events or change.kept:
             with self._database.transaction() as database:
-                for (cn, oid), kept in change.accepted.items():
-                    store.accept_in_domain(database, self.joined.domain.sid, cn, oid, kept)
+                if change.kept:
+                    store.raise_version(database)  # readers of the name rules notice
+                for (cn, oid), kept in change.kept.items():
+                    store.keep_in_domain(database, self.joined.domain.sid, cn, oid, kept)
                 for event in change.events:
                     self._record(database, event)
+            self.directory.refresh()
+
+    def _write(self, change: _DomainChange) -> None:
+        """What the change collected, at a domain controller.
+
+        Raises:
+            AdcsError: refused, or no controller answers; the audit trail says so.
+        """
+        self._say(change.begun())
+        try:
+            with self.writer.connection() as connection:
+                for write in change.writes:
+                    write(connection, self._base)
+        except AdcsError as error:
+            self._say(change.refused(error.message))
+            if isinstance(error, LdapError):
+                raise self._refusal(error, "certificate templates") from error
+            raise
+        finally:
+            self.joined.active_directory.forget_services()
+
+    def _say(self, event: CaEvent) -> None:
+        with self._database.transaction() as database:
+            self._record(database, event)
 
     def accepted_of(self, template: CertificateTemplate) -> frozenset[str]:
-        with self._database.read() as connection:
-            return store.accepted_in_domain(connection, self.joined.domain.sid, template.cn, template.oid)
+        return self.kept_of(template).accepted_risks
+
+    def kept_of(self, template: CertificateTemplate) -> KeptHere:
+        """What is kept here about a template of the domain."""
+        return self.directory.snapshot().kept_in_domain(self.joined.domain.sid, template.cn, template.oid)
+
+    def _versioned(self, before: CertificateTemplate, after: CertificateTemplate) -> CertificateTemplate:
+        """Name rules are no part of the domain's object: changing them is no new version of it."""
+        ruled = replace(before, name_rules=after.name_rules)
+        if after in (ruled, with_new_version(before, ruled)):  # editors raise the version by themselves
+            return ruled
+        return super()._versioned(before, after)
 
     def now(self) -> datetime:
         return self._clock()
@@ -257,7 +347,7 @@ class _DomainChange:
         self.services: Collection[EnrollmentService] = joined.enrollment_services()
         self.writes: list[_Write] = []
         self.events: list[CaEvent] = []
-        self.accepted: dict[tuple[str, str], frozenset[str]] = {}
+        self.kept: dict[tuple[str, str], KeptHere] = {}
 
     @property
     def forest_arcs(self) -> str:
@@ -275,11 +365,27 @@ class _DomainChange:
         template = self.template(cn)
         return self._administration.accepted_of(template) if template is not None else frozenset()
 
+    def begun(self) -> CaEvent:
+        """Said before the domain is written: everything that is about to be said of it after."""
+        return self._told(AuditEvent.DOMAIN_WRITE_BEGUN, "to be written", {})
+
+    def refused(self, reason: str) -> CaEvent:
+        """Said when it could not be written, or not all of it."""
+        return self._told(AuditEvent.DOMAIN_WRITE_REFUSED, "not written", {"reason": reason[:MAX_FACT]})
+
+    def _told(self, event: AuditEvent, word: str, more: Mapping[str, str]) -> CaEvent:
+        facts: dict[str, str | int] = {"change": word, **more}
+        facts |= {"domain": self.domain.dns_name, "written_as": self._administration.writing_account}
+        for number, each in enumerate(self.events[:_MAX_TOLD], 1):
+            named = each.details.get("template", each.ca)
+            facts[f"event {number}"] = f"{int(each.event)} {named}: {each.details.get('change', '')}"
+        chain = self.events[0].ca if self.events else ""
+        return CaEvent(event, self._administration.now(), chain, self._actor, facts)
+
     def risks(self, template: CertificateTemplate) -> tuple[Risk, ...]:
         return self._administration.risks(template)
 
     def put_template(self, template: CertificateTemplate, accepted_risks: frozenset[str]) -> None:
-        _demand_room(template)
         sid = self.domain.sid
         before = self.template(template.cn)
 
@@ -289,15 +395,17 @@ class _DomainChange:
             else:
                 template_writing.replace_template(connection, base, before, template, sid)
 
-        self.writes.append(write)
-        if accepted_risks != (self.accepted_risks(template.cn) if before is not None else frozenset()):
-            self.accepted[template.cn, template.oid] = accepted_risks
+        if before is None or replace(before, name_rules=template.name_rules) != template:
+            self.writes.append(write)
+        kept = KeptHere(accepted_risks, template.name_rules)
+        if kept != self._administration.kept_of(template):
+            self.kept[template.cn, template.oid] = kept
 
     def delete_template(self, template: CertificateTemplate) -> None:
         self.writes.append(
             lambda connection, base: template_writing.delete_template(connection, base, template),
         )
-        self.accepted[template.cn, template.oid] = frozenset()
+        self.kept[template.cn, template.oid] = KeptHere()
 
     def put_service(self, service: EnrollmentService) -> None:
         before = self.service(service.ca_name)
@@ -314,14 +422,3 @@ class _DomainChange:
         said = {"domain": self.domain.dns_name, "written_as": self._administration.writing_account, **facts}
         details = {name: value[:MAX_FACT] if isinstance(value, str) else value for name, value in said.items()}
         self.events.append(CaEvent(event, self._administration.now(), ca, self._actor, details))
-
-
-def _demand_room(template: CertificateTemplate) -> None:
-    """Raises:
-    InvalidArgument: it says what Active Directory has no attribute for.
-    """
-    if template.name_rules.rules:
-        raise InvalidArgument(
-            f"{template.cn}: name rules have no place in Active Directory; take them out. Without them a certificate"
-            " manager decides on every request that names its subject."
-        )

@@ -207,7 +207,8 @@ class ActiveDirectory:
         """
         principal = self.principal(name)
         if principal is None:
-            raise LogonRefused(LogonFailure.UNKNOWN_ACCOUNT)
+            foreign = principals.is_of_another_domain(name, self.domain)
+            raise LogonRefused(LogonFailure.OTHER_DOMAIN if foreign else LogonFailure.UNKNOWN_ACCOUNT)
         if principal.kind is PrincipalKind.GROUP:
             raise LogonRefused(LogonFailure.NOT_A_LOGON_ACCOUNT)
         if not password:

@@ -62,12 +62,18 @@ class RegistryValue(NamedTuple):
 
 
 def enrollment_settings(
-    policy_id: str, servers: Sequence[tuple[str, ClientAuthentication]] = (), friendly_name: str = ""
+    servers: Sequence[tuple[str, ClientAuthentication]] = (),
+    *,
+    policy_id: str = "",
+    directory_id: str = "",
+    friendly_name: str = "",
 ) -> Sequence[RegistryValue]:
     """Auto-enrollment on, with the policy of the directory and, before it, policy servers (CEP) by their URLs.
 
     Args:
-        policy_id: a GUID in braces that is the forest's own; clients group servers of one policy by it.
+        policy_id: what the policy servers call their policy, a GUID in braces; clients group servers by it.
+        directory_id: the objectGUID of the forest's root domain in braces, by which clients know the directory's
+            policy. [MS-CAESO] 4.4.5.3.2.4. Empty: members do not ask a directory besides the servers.
     """
     values = [
         RegistryValue.number(AUTO_ENROLLMENT, "AEPolicy", _EVERYTHING),
@@ -78,13 +84,14 @@ def enrollment_settings(
         return values  # without policy servers members ask the directory
     values.append(RegistryValue.text(POLICY_SERVERS, "", policy_id))
     values.append(RegistryValue.number(POLICY_SERVERS, "Flags", 0))
-    known = [*((url, kind, 10 + at) for at, (url, kind) in enumerate(servers))]
-    known.append((_LDAP, ClientAuthentication.KERBEROS, _LAST))
-    for url, kind, cost in known:
+    known = [(url, kind, 10 + at, policy_id) for at, (url, kind) in enumerate(servers)]
+    if directory_id:
+        known.append((_LDAP, ClientAuthentication.KERBEROS, _LAST, directory_id))
+    for url, kind, cost, identifier in known:
         key = rf"{POLICY_SERVERS}\{_key_of(url)}"
         values += [
             RegistryValue.text(key, "URL", url),
-            RegistryValue.text(key, "PolicyID", policy_id),
+            RegistryValue.text(key, "PolicyID", identifier),
             RegistryValue.text(key, "FriendlyName", friendly_name or "Active Directory Enrollment Policy"),
             RegistryValue.number(key, "Flags", _AUTOENROLLED),
             RegistryValue.number(key, "AuthFlags", int(kind)),

@@ -325,6 +325,11 @@ class LdapPool:
             self._state.controllers = tuple(ordered(self._state.controllers))
 
     @property
+    def settings(self) -> DomainSettings:
+        """The domain, and the account with its secret."""
+        return self._settings
+
+    @property
     def account(self) -> str:
         """Whom the connections are bound as."""
         return self._settings.account

@@ -25,6 +25,7 @@ ATTRIBUTES: Final = (
 """With tokenGroups, so only for reading one object by its name."""
 
 BUILTIN_SIDS: Final = "S-1-5-32-"
+_OF_DOMAINS: Final = "S-1-5-21-"
 _EPOCH: Final = datetime(1601, 1, 1, tzinfo=UTC)
 _NEVER: Final = int((datetime.max.replace(tzinfo=UTC) - _EPOCH).total_seconds()) * 10_000_000
 """accountExpires of this and more, or of zero, is no date. [MS-ADA1] 2.3."""
@@ -105,8 +106,9 @@ def _obstacle(entry: Entry, now: datetime) -> LogonFailure | None:
 
 
 def _groups(entry: Entry, domain: Domain, *, is_account: bool) -> frozenset[Sid]:
+    """Of domains alone: whatever else an account's sidHistory may say, no domain gives what is local to a host."""
     groups = {sid_from_bytes(value)[0] for value in entry.values("tokenGroups")}
-    groups = {sid for sid in groups if not sid.startswith(BUILTIN_SIDS)}
+    groups = {sid for sid in groups if sid.startswith(_OF_DOMAINS)}
     if is_account:
         groups |= EVERY_ACCOUNT
     if Rid.DOMAIN_CONTROLLERS.in_domain(domain.sid) in groups:
@@ -141,6 +143,16 @@ def find(connection: LdapConnection, text: str, domain: Domain, base: str) -> st
             return _by_account_name(connection, name, base)
         return found
     return _by_account_name(connection, text, base)
+
+
+def is_of_another_domain(text: str, domain: Domain) -> bool:
+    r"""Is it `OTHER\name`? A user principal name may have any suffix, and says nothing about that."""
+    authority = text.rpartition("\\")[0].casefold()
+    return bool(authority) and authority not in (
+        domain.netbios_name.casefold(),
+        domain.dns_name.casefold(),
+        BUILTIN.casefold(),
+    )
 
 
 def _by_account_name(connection: LdapConnection, name: str, base: str) -> str | None:

@@ -7,6 +7,7 @@ Certification Authorities, KRA) gain and lose our values only; the CA's own obje
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -14,7 +15,7 @@ from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from certwright.adcs.enrollment_servers import EnrollmentServer
-from certwright.adcs.errors import InvalidArgument
+from certwright.adcs.errors import BadRequestState, HResult, InvalidArgument
 from certwright.adcs.requester import AUTHENTICATED_USERS, Sid
 from certwright.adcs.security import SecurityDescriptor
 from certwright.adcs.template import ENROLL_RIGHT
@@ -131,6 +132,33 @@ class ObjectChange:
         signs = [(f"- {_shown(each.attribute, value)}") for each in self.differences for value in each.removed]
         signs += [(f"+ {_shown(each.attribute, value)}") for each in self.differences for value in each.added]
         return [f"{self.action.value} {self.dn}", *(f"  {line}" for line in signs)]
+
+
+class PlanChanged(BadRequestState):
+    """Somebody agreed to another plan than what would be done now."""
+
+    status = HResult.E_INVALIDARG
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What publishing a CA, or taking it back, comes to."""
+
+    ca_name: str
+    changes: tuple[ObjectChange, ...]
+    missing: tuple[MissingRight, ...]
+    left_out: Mapping[str, str]  # templates that are not published at first, and why
+    objects: tuple[str, ...] = ()  # every object that was compared, by its distinguished name
+
+    def sentences(self) -> Sequence[str]:
+        """The steps as people read them."""
+        return [line for change in self.changes for line in change.sentences()]
+
+    @property
+    def digest(self) -> str:
+        """The same for the same steps: what somebody agreed to is what is written."""
+        said = "\n".join((self.ca_name, *self.sentences()))
+        return hashlib.sha256(said.encode()).hexdigest()[:32]
 
 
 # -- what shall be ---------------------------------------------------------------------------------------------------
@@ -431,14 +459,19 @@ def parent_dn(dn: str) -> str:
 
 
 def _shown(attribute: str, value: bytes) -> str:
+    return f"{attribute}: {shown_value(attribute, value)}"
+
+
+def shown_value(attribute: str, value: bytes) -> str:
+    """A value of one of these objects as people read it."""
     try:
         if attribute in (_CERTIFICATE, "userCertificate"):
             view = CertificateView.parse(value)
-            return f"{attribute}: {view.subject_name}, until {view.not_after:%Y-%m-%d}, SHA-1 {view.sha1}"
+            return f"{view.subject_name}, until {view.not_after:%Y-%m-%d}, SHA-1 {view.sha1}"
         if attribute == _CRL:
             crl = CrlView.parse(value)
             until = f", until {crl.next_update:%Y-%m-%d %H:%M}" if crl.next_update is not None else ""
-            return f"{attribute}: number {crl.number}{until}"
-        return f"{attribute}: {' '.join(value.decode().splitlines())}"
+            return f"number {crl.number}{until}"
+        return " ".join(value.decode().splitlines())
     except (EncodingError, UnicodeDecodeError):
-        return f"{attribute}: {len(value)} octets"
+        return f"{len(value)} octets"

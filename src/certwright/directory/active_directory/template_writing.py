@@ -14,7 +14,7 @@ from typing import Final
 from certwright.adcs.errors import AccessDenied, AdcsError, InvalidArgument
 from certwright.adcs.requester import Sid
 from certwright.adcs.security import SecurityDescriptor
-from certwright.adcs.template import CertificateTemplate
+from certwright.adcs.template import CertificateTemplate, NameRules
 from certwright.directory.active_directory import templates
 from certwright.directory.active_directory.ldap import (
     DACL,
@@ -32,14 +32,17 @@ from certwright.directory.active_directory.ldap import (
 from certwright.directory.active_directory.public_key_services import ENROLLMENT_SERVICES, TEMPLATES
 from certwright.directory.base import EnrollmentService
 from certwright.directory.default_templates import TEMPLATE_ARC, new_forest_arcs
+from certwright.pki import oids
 from certwright.pki.names import sanitized_short_name
 
 OIDS: Final = "CN=OID"
 OID_CLASS: Final = "msPKI-Enterprise-Oid"
 OID_ATTRIBUTE: Final = "msPKI-Cert-Template-OID"
 TEMPLATE_OID: Final = 1
-"""`flags` of an msPKI-Enterprise-Oid that names a template; 2 names an issuance policy, 3 an application policy."""
+ISSUANCE_POLICY: Final = 2
+"""`flags` of an msPKI-Enterprise-Oid, by what the OID names; 3 is an application policy. [MS-CRTD] 2.20."""
 
+_GROUP_LINK: Final = "msDS-OIDToGroupLink"
 _TAKEN: Final = (ResultCode.ENTRY_ALREADY_EXISTS, ResultCode.ATTRIBUTE_OR_VALUE_EXISTS)
 
 
@@ -58,7 +61,8 @@ def add_template(connection: LdapConnection, base: str, template: CertificateTem
         InvalidArgument: there is one of that name.
     """
     if template.oid:
-        _put_oid(connection, base, template)
+        _put_oid(connection, base, template.oid, TEMPLATE_OID, template.display_name)
+    _put_policies(connection, base, template.issuance_policies)
     attributes: dict[str, Sequence[bytes]] = {"objectClass": (b"top", templates.OBJECT_CLASS.encode())}
     attributes |= templates.template_to_attributes(template, domain_sid, with_security=False)
     attributes[templates.SECURITY] = (_permissions(template, domain_sid).to_bytes(),)
@@ -87,6 +91,7 @@ def replace_template(
     """
     dn = template_dn(base, before.cn)
     _demand_unchanged(connection, dn, before)
+    _put_policies(connection, base, [oid for oid in after.issuance_policies if oid not in before.issuance_policies])
     changes = list(_differences(before, after, domain_sid))
     parts = None
     if before.security_descriptor != after.security_descriptor:
@@ -143,6 +148,17 @@ def read_forest_arcs(connection: LdapConnection, base: str) -> str:
     return value.removeprefix(f"{TEMPLATE_ARC}.") if value.startswith(f"{TEMPLATE_ARC}.") else ""
 
 
+def linked_policies(connection: LdapConnection, base: str) -> Mapping[str, str]:
+    """Issuance policies that stand for membership in a group, by OID: the group's name. [MS-CRTD] 2.20, ESC13."""
+    found = connection.search(
+        f"{OIDS},{base}",
+        Scope.ONE_LEVEL,
+        f"(&(objectClass={OID_CLASS})({_GROUP_LINK}=*))",
+        [OID_ATTRIBUTE, _GROUP_LINK],
+    )
+    return {entry.text(OID_ATTRIBUTE): entry.text(_GROUP_LINK) for entry in found}
+
+
 def make_forest_arcs(connection: LdapConnection, base: str) -> str:
     """Draw the forest's part and keep it where the first CA of Windows would. [MS-CRTD] 2.20.
 
@@ -185,7 +201,8 @@ def missing_right(error: LdapError, account: str, where: str, right: str, grant:
 def _demand_unchanged(connection: LdapConnection, dn: str, before: CertificateTemplate) -> None:
     entry = connection.read(dn, templates.ATTRIBUTES, sd_flags=OWNER_GROUP_DACL)
     try:
-        unchanged = entry is not None and templates.template_from_entry(entry) == before
+        there = templates.template_from_entry(entry) if entry is not None else None
+        unchanged = there == replace(before, name_rules=NameRules())  # which no entry says
     except ValueError:
         unchanged = False
     if not unchanged:
@@ -217,19 +234,26 @@ def _owner(template: CertificateTemplate, domain_sid: Sid) -> Sid | None:
     return SecurityDescriptor.from_sddl(template.security_descriptor, domain_sid).owner
 
 
-def _put_oid(connection: LdapConnection, base: str, template: CertificateTemplate) -> None:
+def _put_policies(connection: LdapConnection, base: str, policies: Sequence[str]) -> None:
+    """Objects of issuance policies that have none: without them the policy has no name in Certificate Templates."""
+    for oid in policies:
+        if oid != oids.POLICY_ANY:
+            _put_oid(connection, base, oid, ISSUANCE_POLICY, oids.name_of(oid))
+
+
+def _put_oid(connection: LdapConnection, base: str, oid: str, flags: int, display_name: str) -> None:
     """The object that gives an OID its name, called by the last arc and a hash. One that is there stays."""
-    if _oid_objects(connection, base, template.oid):
+    if _oid_objects(connection, base, oid):
         return
-    digest = hashlib.sha256(template.oid.encode()).hexdigest()[:32].upper()
-    name = f"{template.oid.rpartition('.')[2]}.{digest}"
+    digest = hashlib.sha256(oid.encode()).hexdigest()[:32].upper()
+    name = f"{oid.rpartition('.')[2]}.{digest}"
     connection.add(
         f"CN={name},{OIDS},{base}",
         {
             "objectClass": (b"top", OID_CLASS.encode()),
-            "flags": (str(TEMPLATE_OID).encode(),),
-            "displayName": (template.display_name.encode(),),
-            OID_ATTRIBUTE: (template.oid.encode(),),
+            "flags": (str(flags).encode(),),
+            "displayName": (display_name.encode(),),
+            OID_ATTRIBUTE: (oid.encode(),),
         },
     )
 

@@ -1,7 +1,7 @@
 """pKICertificateTemplate objects as `CertificateTemplate`, and back. [MS-CRTD] 2.
 
 Reading and writing back changes nothing: attributes we do not know are kept (`CertificateTemplate.unknown`), text as
-text, other octets as `{"octets": hexadecimal}`. Name rules are ours and have no place in Active Directory.
+text, other octets as `{"octets": hexadecimal}`. Name rules are ours and are kept elsewhere.
 """
 
 from __future__ import annotations

@@ -84,7 +84,11 @@ def audit_security(facts: SecurityFacts) -> tuple[Finding, ...]:
 def coverage(facts: SecurityFacts, findings: Iterable[Finding]) -> tuple[Coverage, ...]:
     """All seventeen numbers. What could not be looked at is never told as closed."""
     impossible = _impossible(facts)
-    is_open = {each.number for each in findings if each.needs_acceptance or each.number not in impossible}
+    is_open = {
+        each.number
+        for each in findings
+        if each.needs_acceptance or (each.number not in impossible and not each.accepted)
+    }
     lines = []
     for number in ESCALATIONS:
         hidden = _not_visible(number, facts)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from certwright.adcs.requester import Sid
 from certwright.adcs.security import SecurityDescriptor
@@ -57,6 +57,7 @@ class PkiObject:
     kind: str  # what it is, for people
     security: SecurityDescriptor
     may_write: frozenset[Sid] = frozenset()  # the CA's own account and the like
+    expected: Mapping[Sid, str] = field(default_factory=dict)  # who may too, by design, and why: told, not warned of
     is_computer: bool = False
 
 

@@ -49,6 +49,19 @@ def writable_object(found: PkiObject, audience: Audience) -> Finding | None:
         return None
     who = frozenset(grant.sid for grant in grants)
     shown = ", ".join(sorted(map(audience.named, who)))
+    if who <= found.expected.keys():
+        reasons = dict.fromkeys(found.expected[sid] for sid in sorted(who))
+        return Finding(
+            "ESC5",
+            Severity.LOW,
+            found.dn,
+            f"{shown} may change {found.kind}, as it has to.",
+            named(grants, audience.named),
+            tuple(reasons),
+            "Nothing: guard this account and its keytab as you guard the CA.",
+            who,
+            accepted=True,
+        )
     return Finding(
         "ESC5",
         Severity.HIGH,

@@ -7,7 +7,8 @@ None. [MS-ADTS] 3.1.1.3.4.4 (LDAP_MATCHING_RULE_IN_CHAIN), [MS-CRTD] 2, [MS-WCCE
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 from types import MappingProxyType
 from typing import Final
@@ -15,6 +16,7 @@ from typing import Final
 from certwright.adcs.acl import sid_from_bytes, sid_to_bytes
 from certwright.adcs.requester import Sid
 from certwright.adcs.security import SecurityDescriptor
+from certwright.adcs.template import CertificateTemplate
 from certwright.directory.active_directory.ldap import OWNER_GROUP_DACL, Entry, LdapConnection, Scope, escape
 from certwright.directory.active_directory.public_key_services import container
 from certwright.directory.active_directory.templates import ATTRIBUTES as TEMPLATE_ATTRIBUTES
@@ -30,6 +32,7 @@ from certwright.directory.security_audit.facts import (
     TemplateFacts,
 )
 from certwright.directory.security_audit.findings import Place
+from certwright.directory.store import KeptHere
 from certwright.directory.well_known import BUILTIN
 
 MAX_MEMBERS: Final = 10_000
@@ -52,13 +55,18 @@ _KINDS: Final[Mapping[str, str]] = {
 }
 
 
+def _nothing(_template: CertificateTemplate) -> KeptHere:
+    return KeptHere()
+
+
 def security_facts(
     connection: LdapConnection,
     domain: Domain,
     *,
     own: Mapping[str, AuthorityFacts] = MappingProxyType({}),
-    accepted: Mapping[str, frozenset[str]] = MappingProxyType({}),
+    kept: Callable[[CertificateTemplate], KeptHere] = _nothing,
     trusted: Collection[Sid] = (),
+    expected: Mapping[Sid, str] = MappingProxyType({}),
     low_privileged: Iterable[Sid] = (),
 ) -> SecurityFacts:
     """Everything the audit looks at, of one forest.
@@ -67,15 +75,16 @@ def security_facts(
 
     Args:
         own: CAs of ours by name, which say more of themselves than a directory does.
-        accepted: escalations that were accepted for a template of ours, by its cn.
+        kept: what we keep about a template that no directory says: accepted escalations, name rules.
         trusted: accounts that write PKI objects by design, such as the one our CA publishes as.
+        expected: such accounts with the reason, where they are to be told and not warned of.
         low_privileged: further groups that count as everybody.
 
     Raises:
         LdapUnavailable: no domain controller answers.
         LdapError: one refuses what every account may read.
     """
-    return _Reader(connection, domain).facts(own, accepted, frozenset(trusted), tuple(low_privileged))
+    return _Reader(connection, domain, expected).facts(own, kept, frozenset(trusted), tuple(low_privileged))
 
 
 class LdapMembership:
@@ -124,16 +133,17 @@ class LdapMembership:
 
 
 class _Reader:
-    def __init__(self, connection: LdapConnection, domain: Domain) -> None:
+    def __init__(self, connection: LdapConnection, domain: Domain, expected: Mapping[Sid, str]) -> None:
         self._connection = connection
         self._domain = domain
+        self._expected = expected
         self._membership = LdapMembership(connection, domain)
         self._unreadable: list[str] = []
 
     def facts(
         self,
         own: Mapping[str, AuthorityFacts],
-        accepted: Mapping[str, frozenset[str]],
+        kept: Callable[[CertificateTemplate], KeptHere],
         trusted: frozenset[Sid],
         low_privileged: Sequence[Sid],
     ) -> SecurityFacts:
@@ -155,7 +165,7 @@ class _Reader:
         computers = [each for service in services for each in self._computers(service.text("dNSHostName"))]
         hosts = frozenset(_sids(computers)) | trusted
         objects = [*self._objects(entries, hosts), *self._hosts(computers, hosts)]
-        templates = list(self._templates(base, services, own, accepted))
+        templates = list(self._templates(base, services, own, kept))
         protected = list(self._protected())
         seen = [*(each.security for each in objects), *(each.security for each in protected)]
         seen += [
@@ -185,7 +195,7 @@ class _Reader:
         base: str,
         services: Sequence[Entry],
         own: Mapping[str, AuthorityFacts],
-        accepted: Mapping[str, frozenset[str]],
+        kept: Callable[[CertificateTemplate], KeptHere],
     ) -> Iterator[TemplateFacts]:
         publishers: dict[str, list[str]] = {}
         for service in services:
@@ -205,10 +215,11 @@ class _Reader:
                 self._unreadable.append(f"{entry.dn}: {error}")
                 continue
             names = publishers.get(template.cn.casefold(), [])
+            here = kept(template)
             yield TemplateFacts(
-                template,
+                replace(template, name_rules=here.name_rules),
                 tuple(names),
-                accepted.get(template.cn, frozenset()),
+                here.accepted_risks,
                 entry.dn,
                 Place.MICROSOFT if any(name not in own for name in names) else None,
             )
@@ -241,6 +252,7 @@ class _Reader:
                 kind or f"the container {entry.text('cn')} and what is made in it",
                 security,
                 lists if classes & {_CERTIFICATION_AUTHORITY, _DISTRIBUTION_POINT, "container"} else hosts,
+                self._expected,
             )
 
     def _computers(self, host: str) -> list[Entry]:

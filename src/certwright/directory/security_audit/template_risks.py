@@ -355,7 +355,7 @@ def _poses_as_server(case: _Case) -> Risk | None:
     serves = case.any_usage or oids.EKU_SERVER_AUTH in case.usages
     if not (template.enrollee_supplies_subject and serves and case.unattended) or case.name_rules:
         return None
-    ruled = case.place is Place.EMBEDDED  # a template of a domain has no place for name rules
+    ruled = case.place is not Place.MICROSOFT  # whose CAs know no name rules
     return case.risk(
         "ESC17",
         Severity.HIGH,

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
+from typing import NamedTuple
 from urllib.parse import quote_plus, unquote_to_bytes
 
 from certwright.adcs.errors import BadRequest, InvalidArgument
@@ -48,8 +49,7 @@ class Encoding(Enum):
     BINARY = "bin"
 
 
-@dataclass(frozen=True, slots=True)
-class SubmitForm:
+class SubmitForm(NamedTuple):
     """The form of certfnsh.asp. Texts are as the client sent them, already percent-decoded.
 
     `template` is the extra form field some clients send; it counts only where the attributes name no template.

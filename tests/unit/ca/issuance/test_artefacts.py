@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -48,7 +47,7 @@ def _domain_controller() -> CertificateSpec:
         application_policies=usages,
         critical_extensions=(oids.KEY_USAGE, oids.SUBJECT_ALTERNATIVE_NAME),
     )
-    return replace(_server(template), subject=names.EMPTY, sid=SID)
+    return _server(template)._replace(subject=names.EMPTY, sid=SID)
 
 
 def _responder() -> CertificateSpec:
@@ -95,7 +94,7 @@ def certificate(request: pytest.FixtureRequest) -> bytes:
     """Valid today: not every program can be told another day."""
     signer = signer_for()
     yesterday = datetime.now(UTC) - timedelta(days=1)
-    spec = replace(SPECS[request.param](), not_before=yesterday, not_after=yesterday + timedelta(days=365))
+    spec = SPECS[request.param]()._replace(not_before=yesterday, not_after=yesterday + timedelta(days=365))
     return signer.redeem(signer.prepare(spec, public_key(), 0x1F00_0000_0007_1234_5678_9ABC))
 
 

@@ -13,6 +13,7 @@ from certwright.adcs.errors import CaUnreachable, ConfigurationError
 from certwright.adcs.events import AuditEvent
 from certwright.adcs.roles import RevocationReason
 from certwright.ca.authority import Authority
+from certwright.ca.configuration import CaConfiguration
 from certwright.ca.database import CaCertificateRecord
 from certwright.ca.revocation.publication import CrlPublisher, FolderTarget, PublicationFailed
 from certwright.pki.crl import CrlView
@@ -265,3 +266,40 @@ def test_files_need_the_ca_s_dns_name(installed: TwoTier) -> None:
         CrlPublisher(()).publish(installed.authority(), ACTOR)
 
     assert installed.database.ca().crl_number == 0
+
+
+def test_a_ca_s_own_folders_get_everything_too(installed: TwoTier, authority: Authority, tmp_path: Path) -> None:
+    """Such as those of two web servers that are mounted here; one that is not there holds up no other."""
+    first, second = tmp_path / "first", tmp_path / "a second"
+    first.mkdir()
+    configuration = CaConfiguration.load(installed.database.ca().settings)
+    folders = f"{first.as_uri()} {second.as_uri()}"
+    with installed.database.transaction() as transaction:
+        transaction.save_settings(configuration.changed({"publication-folders": folders}).as_settings())
+    publisher = CrlPublisher((FolderTarget(tmp_path / "published"),))
+
+    with pytest.raises(PublicationFailed, match="a second"):
+        publisher.publish(authority, ACTOR)
+    assert not second.exists(), "it is not mounted"
+    assert {path.name for path in first.iterdir()} == {path.name for path in (tmp_path / "published").iterdir()}
+    failed = authority.database.latest_crl(0)
+    assert failed is not None
+    assert "a second" in failed.publish_error
+
+    second.mkdir()
+    assert publisher.publish_due(authority, ACTOR, authority.clock())
+    assert {path.name for path in second.iterdir()} == {path.name for path in first.iterdir()}
+    assert not publisher.is_due(authority, authority.clock())
+
+
+@pytest.mark.parametrize("text", ["/srv/pki", "file://server/share", "file:srv", "http://x/", "file:///srv/../etc"])
+def test_folders_are_plain_paths_of_this_host(text: str) -> None:
+    with pytest.raises(ConfigurationError, match="publication-folders"):
+        CaConfiguration.load({"publication-folders": text})
+
+
+def test_folders_are_written_as_they_are_read() -> None:
+    text = "file:///srv/a%20b file:///srv/c"
+    configuration = CaConfiguration.load({"publication-folders": text})
+    assert configuration.publication_folders == ("/srv/a b", "/srv/c")
+    assert configuration.as_text()["publication-folders"] == text

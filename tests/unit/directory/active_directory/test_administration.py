@@ -12,6 +12,7 @@ from certwright.adcs.errors import AccessDenied, InvalidArgument, NotSupported
 from certwright.adcs.events import AuditEvent
 from certwright.adcs.requester import AuthMethod, Requester, Sid
 from certwright.adcs.template import ENROLL_RIGHT, NameRule, NameRules
+from certwright.adcs.template_settings import apply_settings
 from certwright.directory.active_directory.administration import JoinedAdministration
 from certwright.directory.active_directory.composite import JoinedDirectory
 from certwright.directory.active_directory.directory import ActiveDirectory
@@ -21,6 +22,7 @@ from certwright.directory.active_directory.settings import DomainSettings
 from certwright.directory.active_directory.template_writing import OIDS
 from certwright.directory.template_administration import RiskyTemplate
 from certwright.directory.well_known import Rid
+from certwright.pki import oids
 from tests.support.embedded_directory import NOW, Installed
 from tests.support.fake_ldap import FakeConnection, FakeTree
 
@@ -128,7 +130,9 @@ def test_change_of_somebody_else_meanwhile_is_not_overwritten(
     with pytest.raises(InvalidArgument, match="changed in Active Directory meanwhile"):
         administration.change_template("Vpn", change, actor=ACTOR)  # type: ignore[arg-type]
     assert tree.entries[dn].text("msPKI-Minimal-Key-Size") == "3072"
-    assert len(corp.events) == events
+    begun, refused = corp.events[events:]
+    assert (begun.event, refused.event) == (AuditEvent.DOMAIN_WRITE_BEGUN, AuditEvent.DOMAIN_WRITE_REFUSED)
+    assert "meanwhile" in str(refused.details["reason"])
 
 
 def test_risk_is_refused_and_an_accepted_one_is_remembered_here(
@@ -175,12 +179,116 @@ def test_deleted_template_takes_its_oid_along(administration: JoinedAdministrati
     assert oid not in [entry.text("msPKI-Cert-Template-OID") for entry in tree.entries.values()]
 
 
-def test_name_rules_have_no_place_in_a_domain(administration: JoinedAdministration) -> None:
-    made = administration.create_template("Vpn", actor=ACTOR)
-    ruled = replace(made, name_rules=NameRules((NameRule(dns_suffixes=("corp.example",)),)))
-    assert "name rules have no place" in administration.examine(ruled).fault
-    with pytest.raises(InvalidArgument, match="name rules have no place in Active Directory"):
-        administration.put_template(ruled, actor=ACTOR)
+RULES = NameRules((NameRule(dns_suffixes=("corp.example",)),))
+
+
+def test_name_rules_are_kept_here_and_go_with_the_domains_template(
+    administration: JoinedAdministration, tree: FakeTree, corp: Installed
+) -> None:
+    """Active Directory has no attribute for them: its object stays untouched, and so does its version."""
+    administration.create_template("Vpn", actor=ACTOR)
+    made = administration.template("Vpn")
+    before = dict(tree.entries[f"CN=Vpn,{TEMPLATES}"].attributes)
+    setting = {"name-rules.dns-suffixes": "corp.example"}
+    ruled = administration.change_template("Vpn", lambda each: apply_settings(each, setting), actor=ACTOR)
+    assert ruled == replace(made, name_rules=RULES)
+    assert tree.entries[f"CN=Vpn,{TEMPLATES}"].attributes == before
+    assert administration.template("Vpn").name_rules == RULES
+    assert administration.joined.templates()["Vpn"] is administration.joined.templates()["Vpn"]
+    assert [event.event for event in corp.events[-2:]] == [AuditEvent.TEMPLATE_LOADED, AuditEvent.TEMPLATE_UPDATED]
+
+
+def test_name_rules_survive_an_edit_of_the_template_and_end_with_it(
+    administration: JoinedAdministration, tree: FakeTree
+) -> None:
+    """They belong to the OID: a template of the same name that somebody makes later has none."""
+    administration.create_template("Vpn", actor=ACTOR)
+    administration.change_template("Vpn", lambda each: replace(each, name_rules=RULES), actor=ACTOR)
+    administration.change_template("Vpn", lambda each: replace(each, display_name="Remote"), actor=ACTOR)
+    assert administration.template("Vpn").name_rules == RULES
+    entry = tree.entries[f"CN=Vpn,{TEMPLATES}"]
+    tree.put(
+        f"CN=Vpn,{TEMPLATES}",
+        {name: list(values) for name, values in entry.attributes.items()}
+        | {"msPKI-Cert-Template-OID": ["1.3.6.1.4.1.311.21.8.9.9.9"]},
+    )
+    administration.joined.active_directory.forget_services()
+    assert administration.template("Vpn").name_rules == NameRules()
+
+
+def test_name_rules_say_nothing_where_another_ca_publishes_the_template(
+    administration: JoinedAdministration, tree: FakeTree
+) -> None:
+    """A CA of AD CS does not know them: enrollees could name anybody there."""
+    administration.install_default_templates(actor=ACTOR)
+    stock = administration.template("WebServer")
+    granted = f"{stock.security_descriptor}(OA;;CR;{ENROLL_RIGHT};;{USERS})"
+    ruled = replace(stock, name_rules=RULES, security_descriptor=granted)
+    assert "ESC17" not in [risk.id for risk in administration.risks(ruled)]
+    service = {name: list(values) for name, values in tree.entries[SERVICE].attributes.items()}
+    tree.put(SERVICE, service | {"certificateTemplates": ["User", "WebServer"]})
+    administration.joined.active_directory.forget_services()
+    assert "ESC17" in [risk.id for risk in administration.risks(ruled)]
+
+
+POLICY = "1.3.6.1.4.1.311.21.8.77.400"
+
+
+def test_an_issuance_policy_gets_an_object_that_names_it(
+    administration: JoinedAdministration, tree: FakeTree
+) -> None:
+    """Without it Certificate Templates shows no policy. One that is there stays. [MS-CRTD] 2.20."""
+    administration.create_template("Vpn", actor=ACTOR)
+    for policies in ((POLICY, oids.POLICY_ANY), (), (POLICY,)):
+        administration.change_template(
+            "Vpn", lambda each, policies=policies: replace(each, issuance_policies=policies), actor=ACTOR
+        )
+    found = [
+        entry
+        for entry in tree.entries.values()
+        if entry.text("msPKI-Cert-Template-OID") in (POLICY, oids.POLICY_ANY) and "flags" in entry.attributes
+    ]
+    assert [(entry.text("flags"), entry.text("displayName")) for entry in found] == [("2", POLICY)]
+
+
+def test_an_issuance_policy_that_stands_for_a_group_is_refused_at_the_gate(
+    administration: JoinedAdministration, tree: FakeTree
+) -> None:
+    """ESC13: msDS-OIDToGroupLink of the policy's object."""
+    group = "CN=High Assurance,CN=Users,DC=corp,DC=example"
+    tree.put(
+        f"CN=400.77,{OIDS},{BASE}",
+        {
+            "objectClass": ["top", "msPKI-Enterprise-Oid"],
+            "flags": ["2"],
+            "msPKI-Cert-Template-OID": [POLICY],
+            "msDS-OIDToGroupLink": [group],
+        },
+    )
+    administration.create_template("Vpn", actor=ACTOR)
+    administration.grant("Vpn", USERS, enroll=True, actor=ACTOR)
+    with pytest.raises(RiskyTemplate, match="ESC13"):
+        administration.change_template("Vpn", lambda each: replace(each, issuance_policies=(POLICY,)), actor=ACTOR)
+
+
+def test_the_audit_trail_knows_before_the_domain_does(
+    administration: JoinedAdministration, corp: Installed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is done without a record: the intent first, then what became of it."""
+    seen: list[AuditEvent] = []
+    add = FakeConnection.add
+
+    def look(self: FakeConnection, dn: str, attributes: object) -> None:
+        seen.extend(event.event for event in corp.events[-1:])
+        add(self, dn, attributes)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(FakeConnection, "add", look)
+    administration.create_template("Vpn", actor=ACTOR)
+    assert set(seen) == {AuditEvent.DOMAIN_WRITE_BEGUN}
+    begun, done = corp.events[-2:]
+    assert begun.details["event 1"] == "4898 Vpn: template added"
+    assert (begun.actor, begun.details["written_as"]) == (ACTOR, r"CORP\svc-pki")
+    assert done.event is AuditEvent.TEMPLATE_LOADED
 
 
 def test_refusal_of_the_controller_names_the_right(
@@ -199,7 +307,10 @@ def test_refusal_of_the_controller_names_the_right(
     monkeypatch.setattr(FakeConnection, "add", refuse)
     with pytest.raises(AccessDenied, match=r'dsacls "CN=Public Key Services.*CORP\\svc-pki:'):
         administration.create_template("Vpn", actor=ACTOR)
-    assert corp.events == []
+    assert [event.event for event in corp.events] == [
+        AuditEvent.DOMAIN_WRITE_BEGUN,
+        AuditEvent.DOMAIN_WRITE_REFUSED,
+    ]
 
 
 def test_only_administrators_of_either_directory_change_templates(

@@ -73,6 +73,21 @@ def test_password_is_checked_by_whoever_knows_the_account(joined: JoinedDirector
             joined.verify_password(name, password)
 
 
+def test_no_domain_makes_anybody_a_member_of_our_own_groups(joined: JoinedDirectory) -> None:
+    """As a sidHistory with the SID of our Domain Admins would, at every way to log on that asks the directory."""
+    ours = Sid(f"{joined.local.domain.sid}-512")
+    domain = cast(Domain, joined.active_directory)
+    taken = make_user("mallory", 1666, groups=frozenset({ours, Sid(f"{DOMAIN_SID}-513")}))
+    domain.put(taken)
+    for found in (
+        joined.principal("mallory"),
+        joined.principal(taken.sid),
+        joined.verify_password("mallory", "domain"),
+    ):
+        assert found is not None
+        assert found.groups == {Sid(f"{DOMAIN_SID}-513")}
+
+
 def test_hashes_are_those_of_our_own_accounts(joined: JoinedDirectory) -> None:
     assert joined.nt_hash(r".\Administrator")[0].account == r".\Administrator"
     with pytest.raises(LogonRefused) as refused:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
@@ -26,6 +30,7 @@ from certwright.directory.base import LogonFailure, LogonRefused
 from tests.support.fake_directory import DOMAIN, DOMAIN_SID, make_template
 from tests.support.fake_ldap import FakeConnection, FakeTree
 
+T = TypeVar("T")
 BASE, CONFIGURATION = "DC=corp,DC=example", "CN=Configuration,DC=corp,DC=example"
 ALICE = Sid(f"{DOMAIN_SID}-1103")
 TEMPLATES = f"{services.TEMPLATES},{services.container(CONFIGURATION)}"
@@ -265,6 +270,21 @@ def test_password_is_checked_by_another_controller_when_one_has_just_gone() -> N
         scene.directory.verify_password("alice", "secret")
 
 
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        (r"OTHER\alice", LogonFailure.OTHER_DOMAIN),
+        (r"CORP\nobody", LogonFailure.UNKNOWN_ACCOUNT),
+        ("alice@other.example", LogonFailure.UNKNOWN_ACCOUNT),  # a suffix says nothing of the domain
+    ],
+)
+def test_an_account_of_another_domain_is_refused_with_that_reason(name: str, reason: LogonFailure) -> None:
+    scene = Scene()
+    with pytest.raises(LogonRefused) as refused:
+        scene.directory.verify_password(name, "secret")
+    assert refused.value.reason is reason
+
+
 def test_empty_password_is_never_sent() -> None:
     """It would be an anonymous bind, which succeeds. RFC 4513 5.1.2."""
     scene = Scene()
@@ -396,3 +416,28 @@ def test_templates_are_good_as_long_as_principals() -> None:
     scene.now += 2.0
     with pytest.raises(LdapUnavailable):
         scene.directory.templates()
+
+
+def test_who_asks_while_somebody_else_does_waits_for_the_answer() -> None:
+    """With no time for which an old picture is good, as while a controller dies: nobody is turned away for that."""
+    asked, answered = threading.Event(), threading.Event()
+
+    class Slow(LdapPool):
+        def run(self, work: Callable[[LdapConnection], T]) -> T:
+            asked.set()
+            assert answered.wait(10)
+            return super().run(work)
+
+    scene = Scene()
+    pool = Slow(
+        scene.settings,
+        connect=lambda at, _: FakeConnection(scene.tree, at),
+        locate=lambda _: [DomainController("dc1")],
+    )
+    asked_services = services.PublicKeyServices(pool, lambda: CONFIGURATION, 0.0, time.monotonic)
+    with ThreadPoolExecutor(2) as threads:
+        first = threads.submit(asked_services.picture)
+        assert asked.wait(10)
+        second = threads.submit(asked_services.picture)
+        answered.set()
+        assert first.result(10) is second.result(10)

@@ -13,6 +13,7 @@ from certwright.directory.active_directory.ldap import Entry, Scope
 from certwright.directory.active_directory.locating import DomainController
 from certwright.directory.active_directory.principals import find, principal_from_entry, sid_filter
 from certwright.directory.base import LogonFailure, PrincipalKind
+from certwright.directory.well_known import EVERY_ACCOUNT
 from tests.support.fake_directory import DOMAIN, DOMAIN_SID
 from tests.support.fake_ldap import FakeConnection, FakeTree
 
@@ -43,6 +44,15 @@ def test_groups_are_those_of_a_member_server() -> None:
     groups = principal_from_entry(_entry(), DOMAIN, NOW).groups
     assert Sid("S-1-5-32-544") not in groups
     assert {EVERYONE, AUTHENTICATED_USERS, Sid(f"{DOMAIN_SID}-513")} <= groups
+
+
+def test_a_sid_history_gives_nothing_that_is_local_to_a_host() -> None:
+    """Whatever stands in it: LocalSystem, an RPC session, BUILTIN."""
+    history = ("S-1-5-18", "S-1-5-9", "S-1-5-32-544", "S-1-5-21-9-9-9-1105")
+    groups = principal_from_entry(
+        _entry(tokenGroups=tuple(sid_to_bytes(Sid(sid)) for sid in history)), DOMAIN, NOW
+    ).groups
+    assert groups == EVERY_ACCOUNT | {Sid("S-1-5-21-9-9-9-1105")}
 
 
 def test_domain_controller_is_one_of_the_enterprise_too() -> None:

@@ -9,13 +9,14 @@ from typing import Final
 
 import pytest
 
-from certwright.adcs.template import EnrollmentFlag, NameFlag, NameRule, NameRules
+from certwright.adcs.template import CertificateTemplate, EnrollmentFlag, NameFlag, NameRule, NameRules
 from certwright.directory.security_audit.audit import Standing, audit_security, coverage
 from certwright.directory.security_audit.authorities import authority_findings
 from certwright.directory.security_audit.catalogue import ESCALATIONS
 from certwright.directory.security_audit.facts import AuthorityFacts
 from certwright.directory.security_audit.findings import Finding, Severity
 from certwright.directory.security_audit.over_ldap import LdapMembership, security_facts
+from certwright.directory.store import KeptHere
 from certwright.pki import oids
 from tests.support.fake_directory import DOMAIN, DOMAIN_USERS, enroll_sddl
 from tests.support.fake_forest import ALICE, BASE, BOSS, CA, HELPDESK, PKI, PKI_TEAM, TEMPLATES, FakeForest, rid
@@ -317,6 +318,38 @@ def test_accounts_that_publish_for_our_ca_may_write() -> None:
 
     assert [finding.number for finding in found(forest)] == ["ESC5"]
     assert audit_security(security_facts(forest, DOMAIN, trusted=[ALICE])) == ()
+
+
+def test_an_expected_account_is_told_with_its_reason_and_warned_of_together_with_others() -> None:
+    """The service account of an installation that reads the forest as a stranger would."""
+    forest = FakeForest()
+    forest.allow(forest.ntauth, f"(A;;WP;;;{ALICE})")
+    facts = security_facts(forest, DOMAIN, expected={ALICE: "it publishes"})
+    (finding,) = audit_security(facts)
+    assert (finding.number, finding.severity, finding.accepted) == ("ESC5", Severity.LOW, True)
+    assert finding.why == ("it publishes",)
+    lines = {line.number: line.standing for line in coverage(facts, (finding,))}
+    assert lines["ESC5"] is Standing.CLOSED
+
+    forest.allow(forest.ntauth, "(A;;WP;;;AU)")
+    (finding,) = audit_security(security_facts(forest, DOMAIN, expected={ALICE: "it publishes"}))
+    assert (finding.severity, finding.accepted) == (Severity.HIGH, False)
+
+
+def test_name_rules_kept_here_count_for_a_ca_of_ours_and_for_no_other() -> None:
+    forest = FakeForest()
+    forest.change_template("WebServer", security_descriptor=open_to("DU"), schema_version=2)
+    rules = NameRules((NameRule(dns_suffixes=("corp.example",)),))
+
+    def kept(template: CertificateTemplate) -> KeptHere:
+        return KeptHere(name_rules=rules) if template.cn == "WebServer" else KeptHere()
+
+    ours = AuthorityFacts(CA, ours=True)
+    assert "ESC17" in [each.number for each in audit_security(security_facts(forest, DOMAIN, own={CA: ours}))]
+    ruled = security_facts(forest, DOMAIN, own={CA: ours}, kept=kept)
+    assert "ESC17" not in [each.number for each in audit_security(ruled)]
+    foreign = security_facts(forest, DOMAIN, kept=kept)
+    assert "ESC17" in [each.number for each in audit_security(foreign)]
 
 
 def test_publishers_of_certificates_are_trusted_as_long_as_they_are_cas() -> None:

@@ -1,0 +1,144 @@
+"""NDES: what one enrollment of a device costs, beside the three RSA operations that nobody can leave out.
+
+A PKCSReq goes in and a CertRep comes out, durable on SQLite, with one-time challenges, 16 at a time, in one process
+and without sockets; beside it one RSA decryption and two signatures, the registration authority's and the CA's, all
+with keys of 2048 bits. Then, once, a hundred devices at the same moment at a real server: how long the slowest waits.
+"""
+
+from __future__ import annotations
+
+import secrets
+import tempfile
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Final
+
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from tests.support.devices import Fleet
+from tests.support.scep import Device, serving
+from tests.support.server import DOMAIN, NETBIOS, RunningServer
+
+from bench.measure import Contender, Ratio, Sample, Suite, WrongResult, in_process
+from certwright.keystores.base import KeyAlgorithm
+from certwright.server import logs
+from certwright.server.composition import Installation
+from certwright.server.device_setup import DeviceSetup
+from certwright.server.home import Home, Settings
+from certwright.server.initialization import Plan, initialize
+from certwright.wire.scep import PkiMessage, PkiStatus
+
+AT_A_TIME: Final = 16
+KEYS: Final = 8
+FLEET: Final = 100
+OF_RAW: Final = 1 / 6
+"""At least; two thirds is what it should be, and Python does not reach it."""
+PASSWORD: Final = "correct horse battery staple"
+
+
+class _Enrolling:
+    """One CA with an RSA key and its service in this process."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="certwright-bench-")))
+        plan = Plan.make(
+            Settings("localhost"),
+            dns_domain=DOMAIN,
+            netbios=NETBIOS,
+            root_key=KeyAlgorithm.ECDSA_P256,
+            ca_key=KeyAlgorithm.RSA_2048,
+            password=PASSWORD,
+        )
+        self._installation = stack.enter_context(Installation.open(initialize(folder / "home", plan)))
+        self._installation.start()
+        self._operator = self._installation.operator()
+        self._setup = DeviceSetup(self._installation)
+        self._setup.change({"general-purpose-template": "WebServer", "challenge-cache": "100000"}, self._operator)
+        self._setup.enable(self._operator)
+        self._ask = stack.enter_context(serving(self._installation))
+        self._pool = stack.enter_context(ThreadPoolExecutor(AT_A_TIME))
+        self._devices = [Device(self._ask, f"device{number}.{DOMAIN}", number) for number in range(KEYS)]
+        bundle = self._devices[0].bundle()
+        for device in self._devices:
+            device.bundle = lambda: bundle  # type: ignore[method-assign]
+        self._rate = 200.0  # a CPU second, until it is known
+
+    def run(self, seconds: float) -> Sample:
+        """Messages are made before the clock starts, one for each answer."""
+        messages = [self._message(number) for number in range(max(AT_A_TIME, int(seconds * self._rate)))]
+        wall, begun = time.perf_counter(), time.process_time()
+        answers = list(self._pool.map(self._answer, messages))
+        spent = time.process_time() - begun
+        wall = time.perf_counter() - wall
+        if any(PkiMessage.parse(answer).status is not PkiStatus.SUCCESS for answer in answers):
+            raise WrongResult("a device got no certificate")
+        self._rate = len(messages) / spent
+        return Sample(len(messages), spent, wall)
+
+    def _message(self, number: int) -> bytes:
+        device = self._devices[number % KEYS]
+        device.transaction = secrets.token_hex(32)
+        return device.message(device.request(self._setup.challenge(self._operator)))
+
+    def _answer(self, message: bytes) -> bytes:
+        return self._ask("POST", b"operation=PKIOperation", message).body
+
+
+def _raw() -> Contender:
+    key = rsa.generate_private_key(65537, 2048)
+    wrapped = key.public_key().encrypt(bytes(16), padding.PKCS1v15())
+
+    def three(_number: int) -> None:
+        key.decrypt(wrapped, padding.PKCS1v15())
+        key.sign(b"answer", padding.PKCS1v15(), hashes.SHA256())
+        key.sign(b"certificate", padding.PKCS1v15(), hashes.SHA256())
+
+    return in_process("RSA-2048: one decryption, two signatures", three)
+
+
+def at_once() -> Sequence[str]:
+    """A hundred devices at the same moment, at a server of its own over plain HTTP."""
+    with tempfile.TemporaryDirectory(prefix="certwright-bench-") as folder:
+        server = RunningServer.initialise(Path(folder), "--ca-key", "rsa-2048")
+        with Installation.open(Home.open(server.home)) as installation:
+            installation.start()
+            setup, operator = DeviceSetup(installation), installation.operator()
+            setup.change({"general-purpose-template": "WebServer", "challenge-cache": "1000"}, operator)
+            setup.enable(operator)
+            challenges = [setup.challenge(operator) for _ in range(FLEET)]
+        server.start()
+        try:
+            fleet = Fleet(server, challenges).start()
+            fleet.await_more(FLEET, 120)
+            fleet.stop()
+        finally:
+            server.stop()
+    waited = sorted(fleet.seconds.values())
+    refused = len(fleet.statuses) + len(fleet.surprises)
+    return (
+        f"{FLEET} devices at once, their own work on the same cores: {refused} refused, median"
+        f" {waited[FLEET // 2]:.2f} s, 99 % within {waited[FLEET * 99 // 100 - 1]:.2f} s",
+    )
+
+
+def suite() -> Suite:
+    logs.configure("error", "json")
+    with ExitStack() as stack:
+        enrolling = _Enrolling(stack)
+        raw = _raw()
+        device = Contender("a device's enrollment, RSA-2048", enrolling.run)
+        return Suite(
+            "devices",
+            [device, raw],
+            [Ratio("NDES: of decryption and signatures", device.name, raw.name, OF_RAW)],
+            notes=(
+                "durable on SQLite, one-time challenges, 16 at a time; what devices do themselves is not counted",
+            ),
+            slice_seconds=0.5,
+            remarks=at_once,
+            close=stack.pop_all().close,
+        )
+    raise AssertionError("an exit stack swallows nothing")  # for the type checker
