@@ -188,7 +188,7 @@ def challenges(request: PageRequest, ca: str, service: str) -> HttpResponse:
     """Challenges given out; never the passwords."""
     standing, found = _found(request, ca, service)
     now = int(rooms().clock().timestamp())
-    states = {"out": _("out"), "used": _("used"), "expired": _("expired")}
+    states = {"out": _("not used yet"), "used": _("used"), "expired": _("expired")}
     filters = [Filter("state", _("State"), _("All"), list(states.items()))]
     listing = Listing.read(
         request, "ndes-challenges", CHALLENGES, sort="-created", search=lazy("Account, name"), filters=filters
