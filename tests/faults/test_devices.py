@@ -66,7 +66,9 @@ def examine(server: RunningServer, fleet: Fleet) -> None:
     with Installation.open(Home.open(server.home)) as installation:
         database = installation.cas[0].authority.database
         rows = DeviceSetup(installation).devices(1000)
-        assert Counter(row.state.name for row in rows) == {"ISSUED": DEVICES}
+        # what the CA said is noted with the next commit: killed before it, a device has its answer, and the row waits
+        assert len(rows) == DEVICES
+        assert {row.state.name for row in rows} <= {"ISSUED", "SUBMITTING"}
         subjects: Counter[str] = Counter()
         number = 1
         while (record := database.request(number)) is not None:
