@@ -32,7 +32,7 @@ from certwright.directory.base import EnrollmentService
 log = structlog.get_logger(__name__)
 
 PATIENCE: Final = 0.25  # seconds that a question waits for that of another thread, while the last picture is good
-RECHECK: Final = 0.05  # seconds: less than it takes from another tool's change to somebody's next request
+RECHECK: Final = 0.01  # seconds: less than it takes from another tool's change to somebody's next request
 RELIST: Final = 5.0  # seconds
 MAX_OBJECTS: Final = 10_000
 
