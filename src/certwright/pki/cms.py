@@ -1,14 +1,34 @@
-"""Certs-only CMS: a SignedData that nobody signed, holding certificates and CRLs. RFC 5652 5.1, RFC 5272 4.1."""
+"""What every CMS message is wrapped in; and the certs-only one, a SignedData that nobody signed. RFC 5652 3, 5.1."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Final
 
-from certwright.pki import der, oids
+from certwright.pki import ber, der, oids
 from certwright.pki.errors import EncodingError
 
 MAX_CERTIFICATES: Final = 1000
+
+
+def open_content_info(data: bytes, content_type: str, what: str) -> der.Reader:
+    """A reader inside the content of one ContentInfo, BER or DER. RFC 5652 3.
+
+    Args:
+        what: how errors call that content.
+
+    Raises:
+        EncodingError: malformed, or of another type.
+    """
+    outer = der.Reader.of(ber.to_der(data), what="CMS")
+    found = outer.oid()
+    if found != content_type:
+        raise EncodingError(f"CMS: expected {what}, found {oids.name_of(found)}")
+    wrapped = outer.enter(0xA0)
+    outer.finish()
+    reader = wrapped.enter()
+    wrapped.finish()
+    return reader
 
 
 def certs_only(certificates: Iterable[bytes], crls: Iterable[bytes] = ()) -> bytes:

@@ -20,8 +20,9 @@ from cryptography.hazmat.primitives.ciphers import Cipher, modes
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.padding import PKCS7
 
-from certwright.pki import ber, der, oids
+from certwright.pki import der, oids
 from certwright.pki.certificate import CertificateView
+from certwright.pki.cms import open_content_info
 from certwright.pki.errors import EncodingError, SignatureError, TooLarge, WeakAlgorithm
 from certwright.pki.public_keys import load_public_key
 from certwright.pki.signed_data import SignerIdentifier
@@ -104,14 +105,7 @@ class EnvelopedData:
             WeakAlgorithm: the contents are encrypted with a cipher that is none of ours.
             EncodingError: malformed; TooLarge beyond the limits of this module.
         """
-        outer = der.Reader.of(ber.to_der(data), what="CMS")
-        content_type = outer.oid()
-        if content_type != oids.CMS_ENVELOPED_DATA:
-            raise EncodingError(f"CMS: expected enveloped data, found {oids.name_of(content_type)}")
-        wrapped = outer.enter(0xA0)
-        outer.finish()
-        reader = wrapped.enter()
-        wrapped.finish()
+        reader = open_content_info(data, oids.CMS_ENVELOPED_DATA, "enveloped data")
         version = reader.integer()
         if not 0 <= version <= 4:
             raise EncodingError(f"CMS: version {version} of enveloped data is not known")

@@ -17,8 +17,9 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 
-from certwright.pki import ber, der, oids
+from certwright.pki import der, oids
 from certwright.pki.certificate import CertificateView
+from certwright.pki.cms import open_content_info
 from certwright.pki.errors import DuplicateAttribute, EncodingError, SignatureError, TooLarge, WeakAlgorithm
 from certwright.pki.pkcs10_reading import Attribute
 from certwright.pki.signatures import PublicKey, hash_of, scheme_of
@@ -109,14 +110,7 @@ class SignedData:
         Raises:
             EncodingError: it is none, or malformed; TooLarge beyond the limits of this module.
         """
-        outer = der.Reader.of(ber.to_der(data), what="CMS")
-        content_type = outer.oid()
-        if content_type != oids.CMS_SIGNED_DATA:
-            raise EncodingError(f"CMS: expected signed data, found {oids.name_of(content_type)}")
-        wrapped = outer.enter(0xA0)
-        outer.finish()
-        reader = wrapped.enter()
-        wrapped.finish()
+        reader = open_content_info(data, oids.CMS_SIGNED_DATA, "signed data")
         version = reader.integer()
         if not 0 <= version <= 5:
             raise EncodingError(f"CMS: version {version} of signed data is not known")
