@@ -98,6 +98,10 @@ class Driver:
         )
         self._ask(json.dumps(asdict(job)))
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def slice(self, seconds: float) -> Slice:
         """Make load for so long."""
         return Slice(**self._ask(str(seconds)))
