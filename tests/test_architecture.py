@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import gc
 import re
 import shutil
 import subprocess
@@ -35,7 +36,11 @@ def lint_imports(root: Path) -> tuple[int, str]:
 
 @functools.cache
 def modules() -> tuple[tuple[Path, ast.Module], ...]:
-    return tuple((path, ast.parse(path.read_text(encoding="utf-8"))) for path in sorted(PACKAGE.rglob("*.py")))
+    gc.disable()  # so many nodes at once would have it look through the whole test session again and again
+    try:
+        return tuple((path, ast.parse(path.read_text(encoding="utf-8"))) for path in sorted(PACKAGE.rglob("*.py")))
+    finally:
+        gc.enable()
 
 
 def name_of(path: Path) -> str:

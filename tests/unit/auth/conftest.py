@@ -8,6 +8,7 @@ from collections.abc import Coroutine, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
@@ -26,6 +27,19 @@ from tests.support.ntlm_client import BINDING
 T = TypeVar("T")
 PASSWORD = "correct horse"
 NAMES = frozenset({"ca.corp.example", "ca", "pki.corp.example", "192.0.2.7", "::1", "localhost"})
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _kerberos_asks_nobody(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A client that negotiates tries Kerberos first; looking for a domain's controllers in the DNS takes seconds."""
+    configuration: Path = tmp_path_factory.mktemp("kerberos") / "krb5.conf"
+    configuration.write_text(
+        "[libdefaults]\ndefault_realm = CORP.EXAMPLE\n"
+        "dns_lookup_kdc = false\ndns_lookup_realm = false\ndns_canonicalize_hostname = false\n"
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KRB5_CONFIG", str(configuration))
+        yield
 
 
 class Clock:
