@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
@@ -13,7 +12,7 @@ from certwright.adcs.properties import CaType
 from certwright.audit.trail import AuditTrail
 from certwright.ca.database import CaDatabase
 from certwright.ca.store import SqlCaDatabase, create_ca
-from certwright.database import Database, sqlite_url
+from certwright.database import Database
 from certwright.server.composition import Installation
 from certwright.server.device_setup import DeviceSetup
 from tests.support import scep_house
@@ -22,18 +21,9 @@ from tests.support.doors import CERT_ADMIN, DATABASES, Site
 from tests.support.installation import Mold
 from tests.support.memory_ca_database import MemoryCaDatabase
 from tests.support.scep_house import House
+from tests.support.tables import new_sqlite_url
 
 _names = (f"Corp Issuing CA {number}" for number in count(1))
-
-
-@pytest.fixture(scope="session")
-def sqlite_with_tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A file with all tables, to be copied."""
-    from certwright.server.schema import migrate
-
-    path = tmp_path_factory.mktemp("schema") / "template.db"
-    migrate(sqlite_url(path))
-    return path
 
 
 @pytest.fixture(scope="session")
@@ -50,9 +40,7 @@ def opener(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[
         yield lambda: memory
         return
     if request.param == "sqlite":
-        path = tmp_path / "ca.db"
-        shutil.copyfile(request.getfixturevalue("sqlite_with_tables"), path)
-        url = sqlite_url(path)
+        url = new_sqlite_url(tmp_path, "ca.db")
     else:
         url = request.getfixturevalue("shared_postgresql")
     opened: list[Database] = []

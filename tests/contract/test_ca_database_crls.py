@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 
 from certwright.adcs.errors import BadRequestState, HResult
+from certwright.adcs.interfaces import Delivery
 from certwright.adcs.roles import RevocationReason
 from certwright.ca.database import CaDatabase, RequestState
 from tests.support.ca_rows import DAY, NOW, RAW, certificate, crl, issue, request, revoke
@@ -269,3 +270,28 @@ def test_entries_come_encoded_alone_too(ca: CaDatabase) -> None:
 
     assert b"".join(part.encoded for part in parts) == b"".join(entry.encoded for entry in entries)
     assert sum(part.entries for part in parts) == 3
+
+
+def test_deliveries_are_kept_as_they_are_now(ca: CaDatabase) -> None:
+    there = Delivery("/srv/pki", "CA.crl", 1, NOW, NOW)
+    missing = Delivery("Active Directory", "CA.crl", 1, None, NOW, "no rights \N{EURO SIGN}")
+    certificate = Delivery("/srv/pki", "CA.crt", None, NOW, NOW)
+    ca.note_deliveries([there, missing, certificate])
+    assert list(ca.deliveries()) == [there, certificate, missing]
+
+    delivered = replace(missing, number=2, delivered_when=NOW + DAY, tried_when=NOW + DAY, error="")
+    ca.note_deliveries([delivered, there])
+    assert list(ca.deliveries()) == [there, delivered]
+
+
+def test_where_expired_certificates_stay_they_stay_on_base_and_delta(ca: CaDatabase) -> None:
+    """CRLF_PUBLISH_EXPIRED_CERT_CRLS of Windows."""
+    revoke(ca, issue(ca, 1, not_after=NOW + DAY))
+    with ca.transaction() as transaction:
+        transaction.add_crl(crl(1, this_update=NOW + 2 * DAY))
+    later = NOW + 900 * DAY
+
+    assert [each.serial_number for each in ca.revoked(key_index=0, now=later, expired=True)] == [1]
+    assert [each.entries for each in ca.revoked_encoded(key_index=0, now=later, expired=True)] == [1]
+    assert [each.serial_number for each in ca.revoked_since(NOW, key_index=0, now=later, expired=True)] == [1]
+    assert not list(ca.revoked(key_index=0, now=later))

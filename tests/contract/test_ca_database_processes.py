@@ -16,8 +16,8 @@ from certwright.adcs.properties import CaType
 from certwright.audit.trail import AuditTrail
 from certwright.ca.database import RequestState
 from certwright.ca.store import SqlCaDatabase, create_ca, list_cas
-from certwright.database import Database, sqlite_url
-from certwright.server.schema import migrate
+from certwright.database import Database
+from tests.support.tables import new_sqlite_url
 
 WRITER = """
 import sys
@@ -55,8 +55,7 @@ def start(url: str, batches: int, size: int) -> subprocess.Popen[str]:
 @pytest.fixture(params=["sqlite", "postgresql"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
-        found = sqlite_url(tmp_path / "ca.db")
-        migrate(found)
+        found = new_sqlite_url(tmp_path, "ca.db")
     else:
         make: Callable[[], str] = request.getfixturevalue("postgresql_with_tables")
         found = make()

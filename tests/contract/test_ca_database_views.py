@@ -246,6 +246,13 @@ def test_a_view_larger_than_memory_wants_is_streamed(ca: CaDatabase) -> None:
         ),
         (Table.REVOKED_CERTIFICATES, "revoked_reason", (), {"keyCompromise": 1}),
         (Table.FAILED_REQUESTS, "template", (), {"WebServer": 1, "": 1}),
+        (Table.FAILED_REQUESTS, "template", (only("resolved_when", 0, Comparison.GREATER),), {"WebServer": 1, "": 1}),
+        (
+            Table.FAILED_REQUESTS,
+            "template",
+            (only("resolved_when", int((NOW + 5000 * DAY).timestamp()), Comparison.GREATER),),
+            {},
+        ),
         (Table.PENDING_REQUESTS, "request_id", (), {2: 1}),
         (Table.REQUESTS, "serial_number", (only("request_id", 2),), {None: 1}),
     ],

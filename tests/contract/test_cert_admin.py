@@ -66,6 +66,7 @@ CALLS: dict[str, tuple[Call, tuple[str, ...]]] = {
     ),
     "release": (lambda site, admin: release(site, admin), (People.OFFICER,)),
     "publish_crls": (lambda site, admin: admin.publish_crls(), (People.CA_ADMINISTRATOR,)),
+    "deliveries": (lambda site, admin: admin.deliveries(), READERS),
     "view": (lambda site, admin: list(admin.view(Table.REQUESTS, limit=1)), READERS),
     "count": (lambda site, admin: admin.count(Table.ISSUED_CERTIFICATES, "template"), READERS),
     "request_row": (lambda site, admin: admin.request_row(site.submit().request_id), READERS),

@@ -4,106 +4,32 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import (
-    BestAvailableEncryption,
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-)
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding
 from cryptography.hazmat.primitives.serialization.pkcs12 import serialize_key_and_certificates
-from cryptography.x509 import ocsp as peer
 
 from certwright.adcs.errors import AccessDenied, ConfigurationError, InvalidArgument
 from certwright.adcs.events import AuditEvent, LifecycleEvent, LifecycleKind
 from certwright.adcs.requester import Requester
 from certwright.online_responder import store
+from certwright.online_responder.partitions import Slot
 from certwright.online_responder.service import BASE, DELTA, SIGNER, WorryState
-from certwright.pki import ocsp
 from certwright.server.composition import Installation
 from certwright.server.home import Home
 from certwright.server.responder import OnlineResponder
 from certwright.server.responder_lists import copy_due, tell_of_ending_answers
 from certwright.server.responder_setup import ResponderSetup
+from tests.support.copying import SERIAL, Clock, Elsewhere, with_key
 from tests.support.doors import DATABASES
-from tests.support.foreign_ca import COMPROMISED, ON_HOLD, RELEASED, ForeignCa, named
+from tests.support.foreign_ca import COMPROMISED, RELEASED, ForeignCa, named
 from tests.support.installation import Mold, People
 
-SERIAL = 0x5EED
 PASSWORD = "pfx password"
-
-
-class Clock:
-    """The host's, moved on by the test."""
-
-    def __init__(self) -> None:
-        self.ahead = timedelta()
-
-    def __call__(self) -> datetime:
-        return datetime.now(UTC) + self.ahead
-
-
-class Elsewhere:
-    """A CA elsewhere whose CRLs lie in a folder, and the installation that copies them."""
-
-    def __init__(self, installation: Installation, clock: Clock, folder: Path, number: int) -> None:
-        self.installation = installation
-        self.clock = clock
-        self.folder = folder
-        self.ca = ForeignCa(f"Elsewhere CA {number}")
-        self.setup = ResponderSetup(installation)
-        self.operator = installation.operator()
-        self.base, self.delta = folder / "base.crl", folder / "delta.crl"
-        self.base.write_bytes(self.ca.crl({1: COMPROMISED, 2: ON_HOLD}, number=5))
-
-    @property
-    def name(self) -> str:
-        return self.ca.name
-
-    def add(self, **sources: str) -> None:
-        chosen = {"crl-urls": self.base.as_uri()} | {key.replace("_", "-"): text for key, text in sources.items()}
-        self.setup.add("", self.ca.pem, chosen, self.operator, at_host=True)
-
-    def install_signer(self, days: int = 30) -> None:
-        key = ec.generate_private_key(ec.SECP256R1())
-        certificate = self.ca.sign_responder(key.public_key(), days=days)
-        self.setup.install_signer(self.name, with_key(certificate, key), "", self.operator)
-
-    def enable(self, **sources: str) -> OnlineResponder:
-        """Answered for, in this process."""
-        self.add(**sources)
-        self.install_signer()
-        self.setup.enable(self.name, self.operator)
-        responder = OnlineResponder(self.installation)
-        responder.tick()
-        return responder
-
-    def ask(self, responder: OnlineResponder, serial: int) -> peer.OCSPResponse:
-        answer = responder.responder.answer(ocsp.encode_request([ocsp.cert_id(self.ca.view, serial)]))
-        assert answer is not None
-        return peer.load_der_ocsp_response(answer.der)
-
-    def status(self, responder: OnlineResponder, serial: int) -> str:
-        """In one word, with the reason behind it."""
-        read = self.ask(responder, serial)
-        if read.response_status is not peer.OCSPResponseStatus.SUCCESSFUL:
-            return read.response_status.name.lower()
-        reason = f" {read.revocation_reason.value}" if read.revocation_reason is not None else ""
-        return f"{read.certificate_status.name.lower()}{reason}"
-
-    def worries(self) -> dict[str, WorryState]:
-        return {each.what: each.state for each in self.setup.worries() if each.ca == self.name}
-
-
-def with_key(certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> bytes:
-    return certificate.public_bytes(Encoding.PEM) + key.private_bytes(
-        Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
-    )
 
 
 @pytest.fixture(scope="module", params=DATABASES)
@@ -249,7 +175,7 @@ def test_a_number_never_goes_back_whoever_copies(there: Elsewhere, home: Home) -
     there.base.write_bytes(there.ca.crl(number=7))
 
     assert "back from 8 to 7" in there.setup.copy(there.name, there.operator)[0]
-    kept = store.lists_of(there.installation.database, known.ca_id)[known.ca_id, False]
+    kept = store.lists_of(there.installation.database, known.ca_id)[Slot(0, False)]
     assert kept.facts is not None
     assert kept.facts.number == 8
 

@@ -20,9 +20,10 @@ from certwright.directory.base import (
     PrincipalKind,
 )
 from certwright.keystores.sealing import Sealer
-from tests.support.embedded_directory import ACTOR, Installed, new_sqlite_url
+from tests.support.embedded_directory import ACTOR, Installed
 from tests.support.fake_directory import make_computer, make_template, make_user
 from tests.support.logon_directory import FakeLogonDirectory
+from tests.support.tables import new_sqlite_url
 
 PASSWORD = "a password of some length"
 CA = "Corp Issuing CA"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import shutil
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -13,7 +12,7 @@ import pytest
 from certwright.adcs.errors import InvalidArgument
 from certwright.adcs.events import LifecycleKind
 from certwright.adcs.roles import RevocationReason
-from certwright.database import Database, sqlite_url
+from certwright.database import Database
 from certwright.manager import listing
 from certwright.manager.importing import ImportFile
 from certwright.manager.inventory_values import (
@@ -31,6 +30,7 @@ from tests.support.inventory_files import certificate
 from tests.support.managing import ALICE, Managed, managed
 from tests.support.requests import ec_key, rsa_key
 from tests.support.scripted_ca import NOW, Answer
+from tests.support.tables import new_sqlite_url
 
 DIALECTS = ("sqlite", "postgresql")
 
@@ -38,9 +38,7 @@ DIALECTS = ("sqlite", "postgresql")
 def _url(request: pytest.FixtureRequest, folder: Path, postgresql: Callable[[], str]) -> str:
     if request.param == "postgresql":
         return postgresql()
-    path = folder / "manager.db"
-    shutil.copyfile(request.getfixturevalue("sqlite_with_tables"), path)
-    return sqlite_url(path)
+    return new_sqlite_url(folder, "manager.db")
 
 
 @pytest.fixture(scope="module", params=DIALECTS)

@@ -6,28 +6,39 @@ service, whose rights and name rules hold. RFC 8894; `tests/contract/test_gate.p
 
 from __future__ import annotations
 
+import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Final
 
 import pytest
 
 from certwright.adcs.errors import AccessDenied, AdcsError, HResult, InvalidArgument
-from certwright.connectors.local import LocalCertRequest
+from certwright.auth.throttle import Throttle
+from certwright.ca.authority import Authority
+from certwright.ca.transaction import SqlCaTransaction
+from certwright.ndes import store
 from certwright.ndes.challenges import CacheFull
 from certwright.ndes.policy import Rejected
+from certwright.ndes.store import State, Transaction
+from certwright.ndes.unfinished import NEVER_REACHED
 from certwright.pki import oids
 from certwright.pki.certificate import CertificateView
-from certwright.pki.enveloped_data import ContentCipher, KeyTransport
-from certwright.wire.scep import FailInfo, PkiStatus
+from certwright.pki.enveloped_data import ContentCipher, EnvelopedData, KeyTransport
+from certwright.pki.pkcs10 import CertificationRequest
+from certwright.server import device_upkeep, network_devices
+from certwright.server.device_setup import DeviceSetup
+from certwright.wire.scep import FailInfo, PkiMessage, PkiStatus, challenge_password
 from tests.support.doors import Local
 from tests.support.installation import GateTemplates, People
 from tests.support.requests import (
     key_usage,
     rsa_key,
+    spki,
 )
 from tests.support.scep import Device, serving
 from tests.support.scep_house import House, refused
@@ -354,36 +365,153 @@ def test_a_ca_that_takes_nothing_uses_up_no_challenge(house: House) -> None:
     def suspended(*_: object, **__: object) -> None:
         raise AdcsError("the CA is suspended", HResult.CERTSRV_E_SERVER_SUSPENDED)
 
+    before = house.requests()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(LocalCertRequest, "submit", suspended)
+        patch.setattr(Authority, "decide", suspended)
         message = device.message(device.request(challenge))
         reply = device.ask("POST", b"operation=PKIOperation", message)
+    assert DeviceSetup(house.installation).devices(1)[0].name != device.transaction
+    assert house.requests() == before
     assert reply.status == 503
     assert b"Retry-After" in reply.headers or b"retry-after" in reply.headers
 
     assert device.enroll(challenge).status is PkiStatus.SUCCESS
 
 
+@dataclass
+class Left:
+    """A request that a process noted, with its challenge, and died before its CA had it."""
+
+    device: Device
+    message: bytes
+
+    @classmethod
+    def by(cls, house: House, owner: str) -> Left:
+        device, challenge = house.device(), house.challenge()
+        request, now = device.request(challenge), int(house.installation.clock().timestamp())
+        claim = house.challenges.check(challenge, house.challenges.settings(), "WebServer", (), device.transaction)
+        assert claim is not None
+        key, digest = (hashlib.sha256(each).digest() for each in (spki(device.key), request))
+        with house.installation.database.transaction() as connection:
+            claim.take(connection)
+            assert store.begin(
+                connection,
+                *("", device.transaction, key, digest, "WebServer", f"CN={device.host}"),
+                renewal=False,
+                peer="192.0.2.7",
+                when=now,
+                instead_of=None,
+                owner=owner,
+            )
+        return cls(device, device.message(request))
+
+    def row(self, house: House) -> Transaction:
+        return next(
+            row for row in DeviceSetup(house.installation).devices(1000) if row.name == self.device.transaction
+        )
+
+
 def test_a_request_that_never_reached_the_ca_is_made_by_the_retry(house: House) -> None:
-    """The process died between taking the challenge and the CA's commit."""
-    device = house.device()
-    message = device.message(device.request(house.challenge()))
-
-    class Died(BaseException):
-        pass
-
-    def dies(*_: object, **__: object) -> None:
-        raise Died
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(LocalCertRequest, "submit", dies)
-        with pytest.raises(Died):
-            device.ask("POST", b"operation=PKIOperation", message)
-    assert device.send(message).status is PkiStatus.PENDING
+    """Its process may be alive for a minute; then it is known to have died."""
+    left = Left.by(house, "somebody")
+    assert left.device.send(left.message).status is PkiStatus.PENDING
+    assert left.device.poll().status is PkiStatus.PENDING
     with house.installation.database.transaction() as connection:
         connection.execute(
             "UPDATE ndes_transaction SET changed = changed - 120, created = created - 120 WHERE name = ?",
-            (device.transaction,),
+            (left.device.transaction,),
         )
 
+    assert left.device.send(left.message).status is PkiStatus.SUCCESS
+    assert left.row(house).state is State.ISSUED
+
+
+@contextmanager
+def started(house: House) -> Iterator[network_devices.NetworkDevices]:
+    """The services as a server that starts has them."""
+    devices = network_devices.NetworkDevices(house.installation, Throttle())
+    try:
+        devices.start()
+        yield devices
+    finally:
+        devices.close()
+
+
+def test_after_a_start_nobody_waits_for_the_process_before(house: House) -> None:
+    left = Left.by(house, house.installation.home.lock_identity("serve"))
+    with started(house):
+        row = left.row(house)
+    assert (row.state, row.message) == (State.FAILED, NEVER_REACHED)
+    refused(left.device.poll(), FailInfo.BAD_CERT_ID, "lost; send it again")
+    assert left.device.send(left.message).status is PkiStatus.SUCCESS
+    assert left.row(house).state is State.ISSUED
+
+
+def test_a_challenge_that_a_failed_request_used_is_good_for_nothing_else(house: House) -> None:
+    left = Left.by(house, house.installation.home.lock_identity("serve"))
+    with started(house):
+        pass
+    asked = challenge_password(CertificationRequest.parse(opened_by_ra(house, left)))
+    refused(house.device().enroll(asked), FailInfo.BAD_REQUEST, "not accepted")
+    assert left.device.send(left.message).status is PkiStatus.SUCCESS
+
+
+def opened_by_ra(house: House, left: Left) -> bytes:
+    ra = network_devices.registration_authority(house.installation).current().encryption[0]
+    enveloped = EnvelopedData.parse(PkiMessage.parse(left.message).envelope or b"")
+    recipient = enveloped.recipient_of(ra.certificate)
+    assert recipient is not None
+    return enveloped.open(recipient, ra.private_key)
+
+
+def test_a_start_settles_what_the_ca_issued(house: House) -> None:
+    device = house.device()
+    first = device.enroll(house.challenge())
+    with house.installation.database.transaction() as connection:
+        connection.execute(
+            "UPDATE ndes_transaction SET state = 0, request_id = NULL, owner = ? WHERE name = ?",
+            (house.installation.home.lock_identity("serve"), device.transaction),
+        )
+    before = house.requests()
+    with started(house):
+        row = next(row for row in DeviceSetup(house.installation).devices(10) if row.name == device.transaction)
+    assert row.state is State.ISSUED
+    assert device.poll().certificate == first.certificate
+    assert house.requests() == before
+
+
+def test_a_start_leaves_alone_what_another_server_is_at(house: House) -> None:
+    """Several servers may share a database: other homes of this system, and with PostgreSQL other hosts."""
+    boot = house.installation.home.lock_identity("serve").partition(":")[0]
+    beside, elsewhere = Left.by(house, f"{boot}:1:2"), Left.by(house, "another start:1:2")
+    shared = house.installation.database.dialect == "postgresql"
+    with started(house):
+        assert beside.row(house).state is State.SUBMITTING
+        assert elsewhere.row(house).state is (State.SUBMITTING if shared else State.FAILED)
+    device_upkeep.settle_overdue(house.installation, house.installation.clock())
+    assert beside.row(house).state is State.SUBMITTING
+
+
+def test_the_worker_settles_what_a_dead_server_left_a_minute_ago(house: House) -> None:
+    left = Left.by(house, "another host's")
+    with house.installation.database.transaction() as connection:
+        connection.execute("UPDATE ndes_transaction SET created = created - 120 WHERE state = 0")
+    device_upkeep.settle_overdue(house.installation, house.installation.clock())
+    assert left.row(house).state is State.FAILED
+
+
+def test_the_devices_row_is_in_the_transaction_of_the_cas(house: House) -> None:
+    """What breaks before the commit leaves neither, and the challenge unused."""
+    device, challenge = house.device(), house.challenge()
+    message = device.message(device.request(challenge))
+    before = house.requests()
+
+    def broken(*_: object, **__: object) -> None:
+        raise AdcsError("no room", HResult.NTE_BAD_SIGNATURE)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SqlCaTransaction, "finish", broken)
+        assert device.ask("POST", b"operation=PKIOperation", message).status == 503
+    assert house.requests() == before
+    assert all(row.name != device.transaction for row in DeviceSetup(house.installation).devices(1000))
     assert device.send(message).status is PkiStatus.SUCCESS

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
@@ -17,12 +16,13 @@ from certwright.ca.installation import install_root, install_subordinate, issuin
 from certwright.ca.renewal import Renewal, renew_subordinate
 from certwright.ca.store import SqlCaDatabase, create_ca
 from certwright.ca.transaction import SqlCaTransaction
-from certwright.database import Database, sqlite_url
+from certwright.database import Database
 from certwright.keystores.base import KeyAlgorithm
 from certwright.keystores.sealing import Sealer
 from certwright.keystores.software import SoftwareKeyStore
 from certwright.pki.certificate import CertificateView
 from tests.support.installed import ADMINISTRATOR, HOST, Clock
+from tests.support.tables import new_sqlite_url
 
 P256 = KeyAlgorithm.ECDSA_P256
 _numbers = count(1)
@@ -64,8 +64,7 @@ class Two:
 @pytest.fixture(params=["sqlite", "postgresql"])
 def two(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Two]:
     if request.param == "sqlite":
-        shutil.copyfile(request.getfixturevalue("sqlite_with_tables"), tmp_path / "ca.db")
-        url = sqlite_url(tmp_path / "ca.db")
+        url = new_sqlite_url(tmp_path, "ca.db")
     else:
         url = request.getfixturevalue("shared_postgresql")
     database = Database.open(url)

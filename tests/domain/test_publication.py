@@ -268,6 +268,33 @@ def test_difference_is_shown_and_not_written_by_a_dry_run(
         server.cli("ca", "set", "enrollment-servers=")
 
 
+def test_the_entry_names_the_site_of_this_host_or_the_one_that_is_named(ad: Lab, server: JoinedServer) -> None:
+    """Clients prefer CAs of their own site; a name of none is not written. [MS-WCCE] 3.1.1.3, msPKI-Site-Name."""
+    sites = f"CN=Sites,CN=Configuration,{ad.base_dn}"
+
+    def written() -> list[str]:
+        base = f"CN=Enrollment Services,{services_dn(ad)}"
+        (service,) = ldapsearch(ad, base, "(objectClass=pKIEnrollmentService)", "msPKI-Site-Name")
+        return service["msPKI-Site-Name"]
+
+    assert written() == ["Default-First-Site-Name"]
+    refused = server.run("domain", "publish", "--site", "Nowhere")
+    assert refused.returncode == 1
+    assert "no site Nowhere" in refused.stderr
+    with administrator_of(ad) as connection:
+        connection.add(f"CN=Branch,{sites}", {"objectClass": (b"top", b"site")})
+        try:
+            assert "+ msPKI-Site-Name: Branch" in server.cli("domain", "publish", "--site", "Branch")
+            assert written() == ["Branch"]
+            with Installation.open(Home.open(server.home)) as installation:
+                publish_in_domain(installation, installation.clock())
+            assert written() == ["Branch"]  # the clock keeps it so
+        finally:
+            connection.delete(f"CN=Branch,{sites}")
+    server.cli("domain", "publish", "--site", "")
+    assert written() == ["Default-First-Site-Name"]
+
+
 def test_clock_puts_right_what_somebody_changed(ad: Lab, server: JoinedServer) -> None:
     """As the service account, and audited as done by the system."""
     dn = f"CN={server.ca_name},CN=Enrollment Services,{services_dn(ad)}"

@@ -10,6 +10,7 @@ import pytest
 from cryptography import x509
 
 from certwright.pki import armor
+from certwright.server.system_user import system_user
 from tests.integration.clients import request_pem, saved
 from tests.support.programs import openssl
 from tests.support.requests import web_server_request
@@ -294,12 +295,16 @@ def test_the_audit_trail_is_intact_and_tells_who_did_what(server: RunningServer)
 
     changes = server.json("audit", "list", "--event", "4891", "--limit", "2")
     verified = server.json("audit", "verify")
+    listed = server.cli("audit", "list", "--event", "4891", "--limit", "2")
 
     assert [(each["details"]["before"], each["details"]["after"]) for each in changes] == [
         ("8 days", "1 weeks"),
         ("1 weeks", "8 days"),
     ]
     assert all(each["actor"] == "CORP\\Administrator" for each in changes)
+    assert {each["details"]["os_user"] for each in changes} == {system_user()}
+    assert "OS user" in listed
+    assert "os_user=" not in listed
     assert verified["intact"]
     assert verified["checked"] > 50
 

@@ -138,6 +138,10 @@ def test_services_and_failures_at_the_command_line(server: RunningServer, machin
     assert refused.returncode == 1
     (failure,) = server.json("ndes", "list", "--failures", "--service", "kiosks")
     assert failure["rule"] == "challenge wrong"
+    assert server.json("ndes", "list", "--notices") == []
+    both = server.run("ndes", "list", "--failures", "--notices")
+    assert both.returncode == 1
+    assert "one of" in both.stderr
     shown = server.cli("ndes", "failure", str(failure["number"]))
     assert "SCEP message: PKCSReq" in shown
     password = server.cli("ndes", "challenge", "--service", "kiosks", "--name", f"k.{DOMAIN}").strip()

@@ -19,7 +19,7 @@ from certwright.server.composition import Installation
 from certwright.server.home import CONFIGURATION, Home
 from tests.support.installation import Mold
 from tests.support.issuing import pem
-from tests.support.ocsp_site import Site, running_site
+from tests.support.ocsp_site import Site, running_site, site_of
 from tests.support.programs import openssl
 from tests.support.server import RunningServer, free_ports
 
@@ -59,14 +59,6 @@ def array(molds: Callable[[str], Mold], tmp_path_factory: pytest.TempPathFactory
             server.start("serve")
             sites.append(site_of(server, installation, folder))
         yield sites[0], sites[1]
-
-
-def site_of(server: RunningServer, installation: Installation, folder: Path) -> Site:
-    site = Site(server, installation, folder)
-    chain = [armor.armor(armor.CERTIFICATE, each) for each in installation.chain()]
-    site.issuer.write_text(chain[0])
-    site.chain.write_text("".join(chain))
-    return site
 
 
 def answers(array: tuple[Site, Site], certificate: Path) -> list[peer.OCSPResponse]:

@@ -30,3 +30,11 @@ def beside(server: RunningServer) -> Iterator[Installation]:
     """The same home opened in this process: looks into the database without a command for each."""
     with Installation.open(Home.open(server.home)) as installation:
         yield installation
+
+
+@pytest.fixture(scope="module")
+def ndes(server: RunningServer) -> RunningServer:
+    """The server of this folder with NDES on, which issues from WebServer inside its name rules."""
+    server.cli("ndes", "enable")
+    server.cli("ndes", "set", "general-purpose-template=WebServer", "challenge-cache=100")
+    return server

@@ -39,14 +39,6 @@ PATIENCE: Final = 30.0
 _SESSION: Final = Path("/usr/lib/certmonger/certmonger-session")
 
 
-@pytest.fixture(scope="module")
-def ndes(server: RunningServer) -> RunningServer:
-    """The server of this folder with NDES on, which issues from WebServer inside its name rules."""
-    server.cli("ndes", "enable")
-    server.cli("ndes", "set", "general-purpose-template=WebServer", "challenge-cache=100")
-    return server
-
-
 def url(server: RunningServer) -> str:
     return f"{server.http}/certsrv/mscep/mscep.dll"
 
@@ -280,6 +272,71 @@ def _issuing(server: RunningServer, certmonger: Certmonger) -> Path:
 def _asked(server: RunningServer, query: bytes) -> Reply:
     with urllib.request.urlopen(f"{url(server)}/PKICLIENT.EXE?{query.decode()}", timeout=20) as answer:
         return Reply(answer.status, b"", answer.read())
+
+
+def poll_message(certmonger: Certmonger, host: str) -> Path:
+    """The CertPoll that certmonger has made for a request, out of its state."""
+    for path in (certmonger.folder / ".config/certmonger/requests").iterdir():
+        found = re.search(r"^scep_gic=((?:.*\n)(?: .*\n)*)", path.read_text(), re.MULTILINE)
+        if found is not None and host in path.read_text():
+            message = certmonger.folder / "poll.pem"
+            message.write_text("\n".join(line.strip() for line in found[1].splitlines()) + "\n")
+            return message
+    raise AssertionError(f"certmonger has no poll for {host}")
+
+
+def poll(ndes: RunningServer, certmonger: Certmonger, message: Path) -> tuple[int, str]:
+    """certmonger's helper, asked to poll: it exits by 0 with a certificate and by 1 while there is none."""
+    names = ("ra-sign", "ra", "ca", "root")
+    bundle = Device(lambda method, query, body: _asked(ndes, query)).bundle()
+    files = {name: certmonger.folder / f"{name}.pem" for name in names}
+    for (_, path), certificate in zip(files.items(), bundle, strict=True):
+        path.write_text(armor.armor(armor.CERTIFICATE, certificate.der))
+    between = certmonger.folder / "between.pem"
+    between.write_text(files["ca"].read_text() + files["ra-sign"].read_text())
+    done = subprocess.run(
+        [
+            *(str(_SESSION.parent / "scep-submit"), "-v", "-u", url(ndes), "-r", str(files["ra"])),
+            *("-R", str(files["root"]), "-N", str(files["root"]), "-I", str(between), "-g", str(message)),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={"CERTMONGER_OPERATION": "POLL", "PATH": "/usr/bin:/bin"},
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_certmongers_poll_is_answered_whomever_it_names(ndes: RunningServer, certmonger: Certmonger) -> None:
+    """It names the root. By itself it sends its request again; its helper polls."""
+    ndes.cli("ndes", "set", f"general-purpose-template={GateTemplates.APPROVAL}")
+    try:
+        host = f"camera4.{DOMAIN}"
+        certmonger.request("camera", host, challenge(ndes))
+        certmonger.awaited("camera", "CA_WORKING")
+        message = poll_message(certmonger, host)
+        code, said = poll(ndes, certmonger, message)
+        assert code == 1, said
+        assert 'SCEP status is "pending"' in said
+        ndes.cli("request", "issue", awaited_request(ndes, f"CN={host}"), "--as", People.OFFICER)
+        code, said = poll(ndes, certmonger, message)
+        assert code == 0, said
+        assert 'SCEP status is "success"' in said
+    finally:
+        ndes.cli("ndes", "set", "general-purpose-template=WebServer")
+
+
+def test_certmonger_renews_with_a_new_key(ndes: RunningServer, certmonger: Certmonger) -> None:
+    path = certmonger.request("switch", f"switch2.{DOMAIN}", challenge(ndes))
+    certmonger.awaited("switch", "MONITORING")
+    first = read(path)
+
+    certmonger.getcert("rekey", "-i", "switch", "-w")
+
+    certmonger.awaited("switch", "MONITORING")
+    second = read(path)
+    assert second.serial != first.serial
+    assert second.public_key_info != first.public_key_info
 
 
 def test_certmonger_waits_for_an_approval_and_collects(ndes: RunningServer, certmonger: Certmonger) -> None:

@@ -16,28 +16,11 @@ from certwright.database.opening import Database, sqlite_url
 from certwright.directory.administration import DirectoryAdministration
 from certwright.directory.local import EmbeddedDirectory
 from certwright.keystores.sealing import Sealer
-from certwright.server.schema import migrate
+from tests.support.tables import new_sqlite_url
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 ACTOR = r"CORP\Administrator"
 PASSWORD = "correct horse battery staple"
-
-
-@functools.cache
-def _empty_tables() -> bytes:
-    """A SQLite file with all tables, migrated once for all tests."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "empty.db")
-        migrate(sqlite_url(path))
-        return path.read_bytes()
-
-
-def new_sqlite_url(folder: Path) -> str:
-    """The URL of a new SQLite database with all tables."""
-    path = folder / "certwright.db"
-    path.touch(0o600)
-    path.write_bytes(_empty_tables())
-    return sqlite_url(path)
 
 
 @dataclass

@@ -63,14 +63,21 @@ class ForeignCa:
         )
 
     def issue(
-        self, name: str = "www.elsewhere.example", key: ec.EllipticCurvePrivateKey | None = None
+        self,
+        name: str = "www.elsewhere.example",
+        key: ec.EllipticCurvePrivateKey | None = None,
+        points: Iterable[str] = (),
     ) -> x509.Certificate:
-        """A certificate for a server."""
+        """A certificate for a server; `points` are where its CRL lies."""
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         public = (key or ec.generate_private_key(ec.SECP256R1())).public_key()
         builder = self._builder(subject, public, 90).add_extension(
             x509.SubjectAlternativeName([x509.DNSName(name)]), False
         )
+        urls = [x509.UniformResourceIdentifier(url) for url in points]
+        if urls:
+            point = x509.DistributionPoint(urls, None, None, None)
+            builder = builder.add_extension(x509.CRLDistributionPoints([point]), False)
         return builder.sign(self.key, hashes.SHA256())
 
     def sign_responder(

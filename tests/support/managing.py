@@ -24,8 +24,8 @@ from certwright.manager.values import (
     Service,
     ServiceFields,
 )
-from tests.support.embedded_directory import new_sqlite_url
 from tests.support.scripted_ca import NOW, Answer, ScriptedCa, ScriptedReach
+from tests.support.tables import new_sqlite_url
 
 ALICE = r"CORP\alice"
 CLOCK = r"NT AUTHORITY\SYSTEM"

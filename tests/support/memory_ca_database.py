@@ -14,7 +14,7 @@ from typing import Any, Self
 
 from certwright.adcs.errors import BadRequestState, CaUnreachable, HResult, InvalidArgument, NoSuchRequest
 from certwright.adcs.events import CaEvent
-from certwright.adcs.interfaces import Comparison, Restriction, Row, Sort, Table
+from certwright.adcs.interfaces import Comparison, Delivery, Restriction, Row, Sort, Table
 from certwright.adcs.properties import CaType
 from certwright.adcs.roles import RevocationReason
 from certwright.ca.database import (
@@ -63,6 +63,7 @@ class _Rows:
     released: dict[int, datetime] = field(default_factory=dict)
     certificate_request: CertificateRequestRecord | None = None
     events: list[CaEvent] = field(default_factory=list)
+    deliveries: list[Delivery] = field(default_factory=list)
 
     def copy(self) -> _Rows:
         return _Rows(
@@ -77,6 +78,7 @@ class _Rows:
             dict(self.released),
             self.certificate_request,
             list(self.events),
+            list(self.deliveries),
         )
 
 
@@ -221,6 +223,9 @@ class MemoryCaTransaction:
         self._audited.append(event)
         self.rows.events.append(event)
 
+    def beside(self, write: object) -> None:
+        raise NotImplementedError("there are no other tables here")
+
     @property
     def audited(self) -> Sequence[CaEvent]:
         return self._audited
@@ -296,7 +301,9 @@ class MemoryCaDatabase:
         added = self._seen().extensions.get(request_id, {})
         return [(oid, critical, value) for oid, (critical, value) in added.items()]
 
-    def revoked(self, *, key_index: int, now: datetime, partition: int = 0) -> Iterator[RevokedEntry]:
+    def revoked(
+        self, *, key_index: int, now: datetime, partition: int = 0, expired: bool = False
+    ) -> Iterator[RevokedEntry]:
         rows = self._seen()
         last = self.latest_crl(key_index, partition=partition)
         found = []
@@ -310,20 +317,22 @@ class MemoryCaDatabase:
                 continue
             if partition and certificate.crl_partition != partition:
                 continue
-            if last is None or certificate.not_after >= last.this_update:
+            if expired or last is None or certificate.not_after >= last.this_update:
                 found.append(RevokedEntry(int(certificate.serial_number, 16), effective, reason, entry))
         return iter(found)
 
-    def revoked_encoded(self, *, key_index: int, now: datetime, partition: int = 0) -> Iterator[EncodedEntries]:
-        for entry in self.revoked(key_index=key_index, now=now, partition=partition):
+    def revoked_encoded(
+        self, *, key_index: int, now: datetime, partition: int = 0, expired: bool = False
+    ) -> Iterator[EncodedEntries]:
+        for entry in self.revoked(key_index=key_index, now=now, partition=partition, expired=expired):
             yield EncodedEntries(entry.encoded, 1)
 
     def revoked_since(
-        self, since: datetime, *, key_index: int, now: datetime, partition: int = 0
+        self, since: datetime, *, key_index: int, now: datetime, partition: int = 0, expired: bool = False
     ) -> Iterator[RevokedEntry]:
         rows = self._seen()
         since, found = since.replace(microsecond=0), []
-        for entry in self.revoked(key_index=key_index, now=now, partition=partition):
+        for entry in self.revoked(key_index=key_index, now=now, partition=partition, expired=expired):
             row = self.request_by_serial(serial_hex(entry.serial_number))
             assert row
             assert row.certificate
@@ -351,6 +360,12 @@ class MemoryCaDatabase:
         wanted = (key_index, partition, delta)
         crls = [crl for crl in self._seen().crls if (crl.key_index, crl.partition, bool(crl.min_base)) == wanted]
         return max(crls, key=lambda crl: crl.number, default=None)
+
+    def deliveries(self) -> Sequence[Delivery]:
+        return sorted(self._seen().deliveries, key=lambda each: (each.target, each.file))
+
+    def note_deliveries(self, deliveries: Sequence[Delivery]) -> None:
+        self._seen().deliveries = list(deliveries)
 
     def crl_partitions(self, key_index: int, now: datetime) -> Sequence[int]:
         certificates = [row.certificate for row in self._seen().requests.values() if row.certificate is not None]

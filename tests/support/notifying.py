@@ -15,8 +15,8 @@ from certwright.keystores.sealing import Sealer
 from certwright.notifications.service import Notifications
 from certwright.notifications.targets import Targets
 from certwright.notifications.values import Channel, EmailFields, MailSecurity, Rule, RuleFields, WebhookFields
-from tests.support.embedded_directory import new_sqlite_url
 from tests.support.receivers import Inbox, Receiver
+from tests.support.tables import new_sqlite_url
 
 NOW: Final = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 ACTOR: Final = r"CORP\Administrator"

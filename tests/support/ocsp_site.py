@@ -86,6 +86,15 @@ def serial(certificate: Path) -> str:
     return f"{x509.load_pem_x509_certificate(certificate.read_bytes()).serial_number:x}"
 
 
+def site_of(server: RunningServer, installation: Installation, folder: Path) -> Site:
+    """A server that runs already, with the files that its clients need."""
+    site = Site(server, installation, folder)
+    chain = [armor.armor(armor.CERTIFICATE, each) for each in installation.chain()]
+    site.issuer.write_text(chain[0])
+    site.chain.write_text("".join(chain))
+    return site
+
+
 @contextmanager
 def running_site(folder: Path, *options: str) -> Iterator[Site]:
     """One of its own, initialised and served.
@@ -98,10 +107,6 @@ def running_site(folder: Path, *options: str) -> Iterator[Site]:
         server.cli("responder", "enable")
         with Installation.open(Home.open(server.home)) as installation:
             installation.start_issuers()  # beside the server's
-            site = Site(server, installation, folder)
-            chain = [armor.armor(armor.CERTIFICATE, each) for each in installation.chain()]
-            site.issuer.write_text(chain[0])
-            site.chain.write_text("".join(chain))
-            yield site
+            yield site_of(server, installation, folder)
     finally:
         server.stop()

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from certwright.adcs.interfaces import Table
 from certwright.ndes.challenges import Challenges
 from certwright.ndes.settings import MEANINGS
-from certwright.server import network_devices
+from certwright.server import device_upkeep
 from certwright.server.composition import Installation
 from certwright.server.device_setup import DeviceSetup
 from certwright.wire.scep import FailInfo, PkiStatus
@@ -57,7 +57,7 @@ class House:
 @contextmanager
 def opened(installation: Installation) -> Iterator[House]:
     """Switched on, with WebServer for everybody; afterwards its settings are as before."""
-    own = network_devices.challenges(installation)
+    own = device_upkeep.challenges(installation)
     before = own.settings().as_text()
     with serving(installation) as ask:
         house = House(installation, ask, own, key_numbers)

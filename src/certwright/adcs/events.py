@@ -11,9 +11,13 @@ from typing import NamedTuple
 
 
 class AuditEvent(IntEnum):
-    """Security log event IDs of AD CS (4868 to 4900; 5120 to 5127 of the Online Responder), and ours from 9001 where
-    Windows has none."""
+    """Event IDs of AD CS: of the Security log (4868 to 4900, of the responder 5120 to 5127), below 100 those of
+    its application log, and ours from 9001 where Windows has none."""
 
+    BASE_CRL_NOT_PUBLISHED = 65  # to a folder
+    DELTA_CRL_NOT_PUBLISHED = 66
+    BASE_CRL_NOT_IN_DIRECTORY = 74  # at a server of Active Directory
+    DELTA_CRL_NOT_IN_DIRECTORY = 75
     REQUEST_DENIED_BY_MANAGER = 4868
     REQUEST_RESUBMITTED = 4869
     CERTIFICATE_REVOKED = 4870

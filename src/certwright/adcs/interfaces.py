@@ -167,6 +167,25 @@ class SettingDescription:
     meaning: str  # one or two sentences
 
 
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """How one published file stands at one target.
+
+    Args:
+        target: a folder, or the directory, as messages call it.
+        number: of the CRL; None for a certificate.
+        delivered_when: since when it lies there; None when it does not.
+        error: why not, at the last try; empty where it does.
+    """
+
+    target: str
+    file: str
+    number: int | None
+    delivered_when: datetime | None
+    tried_when: datetime
+    error: str = ""
+
+
 class CertAdmin(Protocol):
     """One CA, administered as one officer. Rights are checked inside the CA, for every call."""
 
@@ -183,6 +202,9 @@ class CertAdmin(Protocol):
     def revoke(self, serial_number: str, reason: RevocationReason, effective: datetime | None = None) -> None: ...
 
     def publish_crls(self, kind: CrlKind = CrlKind.BASE_AND_DELTA) -> None: ...
+
+    def deliveries(self) -> Sequence[Delivery]:
+        """How everything that is published stands at each target, by target and file."""
 
     def view(
         self,

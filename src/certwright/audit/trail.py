@@ -36,6 +36,9 @@ from certwright.database import Connection, Database, Row
 FIRST_PREVIOUS: Final = bytes(32)
 """What stands for the previous hash before the first event."""
 
+OS_USER: Final = "os_user"
+"""The detail that names the user of the operating system behind an act at the command line."""
+
 _SEQUENCE_BITS: Final = 40
 _MAX_BROKEN: Final = 100
 _NAMES: Final = {int(event): event.name for event in AuditEvent}
@@ -67,6 +70,11 @@ class AuditRecord:
         """The event in words, as `AuditEvent` names it."""
         return _NAMES.get(self.event, str(self.event))
 
+    @property
+    def os_user(self) -> str:
+        """Who gave the command, as the operating system knows it; empty for what came in by a listener or a clock."""
+        return str(self.details.get(OS_USER, ""))
+
 
 @dataclass(frozen=True, slots=True)
 class ChainHead:
@@ -93,8 +101,12 @@ class VerifyResult:
 class AuditTrail:
     """Writes, reads and verifies the trail of one database. Thread-safe."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, os_user: str = "") -> None:
+        """Args:
+        os_user: who gives the commands of this process, where a person does; goes into the details of every event.
+        """
         self._database = database
+        self._beside: Mapping[str, str | int] = {OS_USER: _printable(os_user)} if os_user else {}
 
     # -- writing -----------------------------------------------------------------------------------------------
 
@@ -114,8 +126,7 @@ class AuditTrail:
         for chain in sorted(by_chain):
             self._extend(connection, chain, by_chain[chain])
 
-    @staticmethod
-    def _extend(connection: Connection, chain: str, events: Sequence[CaEvent]) -> None:
+    def _extend(self, connection: Connection, chain: str, events: Sequence[CaEvent]) -> None:
         chain_id, sequence, previous = _locked_head(connection, chain)
         base = chain_id << _SEQUENCE_BITS
         chain_json = encode_basestring_ascii(chain)
@@ -123,7 +134,7 @@ class AuditTrail:
         for event in events:
             sequence += 1
             actor = _printable(event.actor)
-            details = _encode_details(dict(event.details))
+            details = _encode_details({**event.details, **self._beside})
             when = int(event.when.timestamp())
             number = int(event.event)
             previous = _hash(previous, chain_json, sequence, number, when, actor, details)

@@ -195,8 +195,8 @@ class NtlmAcceptor:
     ) -> None:
         """A MIC the client announced must be right; required is one where a binding is. 3.2.5.1.2, 3.1.5.1.2."""
         if not info.flags & AvFlags.MIC_PRESENT:
-            if self._policy.channel_binding is ChannelBinding.REQUIRE:
-                raise Refused("the client sent no MIC, and channel-binding=require asks for one")
+            if self._policy.channel_binding is ChannelBinding.REQUIRE and self._policy.needs_mic:
+                raise Refused("the client sent no MIC, and channel-binding=require asks for one unless ntlm-mic=off")
             return
         offset = ntlm.mic_offset(token)
         if message.mic is None or offset is None:

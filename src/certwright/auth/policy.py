@@ -23,7 +23,7 @@ class ChannelBinding(Enum):
     ALLOW = "allow"
     """What the client sends must be right; a client that sends nothing is let in."""
     REQUIRE = "require"
-    """The client must send the right binding, and its messages must carry a MIC."""
+    """The client must send the right binding, and NTLM messages a MIC unless `needs_mic` is off."""
 
 
 class Binding(Enum):
@@ -51,12 +51,21 @@ class AuthenticationPolicy:
     channel_binding: ChannelBinding = ChannelBinding.REQUIRE
     schemes: frozenset[Scheme] = frozenset(Scheme)
     realm: str = ""  # of Basic; empty: the DNS name of the domain
+    needs_mic: bool = True
+    """Where bindings are required: whether NTLM without a MIC is refused. [MS-NLMP] 3.1.5.1.2 obliges clients to send
+    one; some bind and send none. The binding stands under the proof of the password, so nobody can take it out."""
 
     @classmethod
     def from_settings(
-        cls, channel_binding: str, *, ntlm: bool = True, negotiate: bool = True, basic: bool = True, realm: str = ""
+        cls,
+        channel_binding: str,
+        *,
+        ntlm: bool = True,
+        negotiate: bool = True,
+        basic: bool = True,
+        ntlm_mic: bool = True,
     ) -> Self:
-        """The policy that a CA's settings `channel-binding`, `ntlm`, `negotiate` and `basic` mean.
+        """The policy that a CA's settings `channel-binding`, `ntlm`, `negotiate`, `basic` and `ntlm-mic` mean.
 
         Raises:
             ConfigurationError: `channel_binding` is not off, allow or require.
@@ -68,7 +77,8 @@ class AuthenticationPolicy:
                 f"channel-binding={channel_binding} is unknown: set it to off, allow or require"
             ) from error
         switches = {Scheme.NEGOTIATE: negotiate, Scheme.NTLM: ntlm, Scheme.BASIC: basic}
-        return cls(wanted, frozenset(scheme for scheme, is_on in switches.items() if is_on), realm)
+        schemes = frozenset(scheme for scheme, is_on in switches.items() if is_on)
+        return cls(wanted, schemes, needs_mic=ntlm_mic)
 
     def admits(self, binding: Binding) -> bool:
         """Whether an authentication with this binding may stand."""

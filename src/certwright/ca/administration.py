@@ -17,7 +17,6 @@ from certwright.adcs.errors import (
     AdcsError,
     BadRequest,
     BadRequestState,
-    ConfigurationError,
     HResult,
     InvalidArgument,
     NoSuchRequest,
@@ -26,6 +25,7 @@ from certwright.adcs.events import AuditEvent
 from certwright.adcs.interfaces import (
     Check,
     CrlKind,
+    Delivery,
     Preview,
     Restriction,
     Row,
@@ -41,11 +41,8 @@ from certwright.ca.columns import (
     denial_message,
     normal_serial,
     renewed_serial_number,
-    separated_roles,
 )
-from certwright.ca.configuration import CaConfiguration
 from certwright.ca.database import RequestRecord, RequestState
-from certwright.ca.escalations import OVERRIDES, authority_facts, refuse_escalations
 from certwright.ca.generation import CaGeneration
 from certwright.ca.intake.formats import read_request
 from certwright.ca.intake.request import EnrollmentRequest
@@ -55,6 +52,8 @@ from certwright.ca.issuance.signing import PreparedCertificate, new_serial_numbe
 from certwright.ca.picture import picture, picture_of_refused
 from certwright.ca.policy.base import Deny, Issue, Pend, SpecExtension, Verdict
 from certwright.ca.revocation.publication import CrlPublisher
+from certwright.ca.settings_changes import change_settings
+from certwright.ca.signers import with_standing
 from certwright.ca.submissions import Submission
 from certwright.pki import oids
 from certwright.pki.crl import encode_entry
@@ -379,6 +378,11 @@ class Administration:
         authority.demand(authority.generations.current(), officer, CaAccess.ADMINISTRATOR)
         self._publisher.publish(authority, officer.account, kind)
 
+    def deliveries(self, officer: Requester) -> Sequence[Delivery]:
+        """How everything that is published stands at each target."""
+        self._demand_reader(officer)
+        return self._database.deliveries()
+
     # -- views and settings ------------------------------------------------------------------------------------
 
     def view(
@@ -418,73 +422,8 @@ class Administration:
     def set_configuration(
         self, officer: Requester, changes: Mapping[str, str], override: Collection[str] = (), reason: str = ""
     ) -> None:
-        """Change settings, all or none; what was and what is go to the audit trail, and why a refusal was overridden.
-
-        Raises:
-            RiskySettings: they would open an escalation that nobody accepts by its number.
-            ConfigurationError: an unknown key or a value it cannot have, or nobody could take the change back.
-        """
-        authority = self._authority
-        authority.demand(authority.generations.current(), officer, CaAccess.ADMINISTRATOR)
-        if not changes:
-            raise ConfigurationError("name at least one KEY=VALUE")
-        if OVERRIDES in changes:
-            raise ConfigurationError(f"{OVERRIDES}: it is written when a refusal is overridden, and not otherwise")
-        with authority.transaction() as transaction:
-            before = authority.generations.current().configuration
-            after = before.changed(changes, transaction.ca().initial_settings)
-            self._keep_an_administrator(officer, after)
-            accepted = self._refuse_escalations(before, after, override, reason)
-            after = after.changed({OVERRIDES: ", ".join(accepted)})
-            facts = {"override": ", ".join(override).upper(), "reason": reason} if override else {}
-            transaction.save_settings(after.as_settings())
-            old, new = before.as_text(), after.as_text()
-            for key in sorted(key for key in new if old.get(key) != new[key]):
-                authority.audit(
-                    transaction,
-                    AuditEvent.CA_SECURITY_CHANGED
-                    if key == "security-descriptor"
-                    else AuditEvent.CONFIGURATION_CHANGED,
-                    authority.clock(),
-                    officer.account,
-                    key=key,
-                    before=old.get(key, ""),
-                    after=new[key],
-                    **facts,
-                )
-        authority.notify_exits()
-
-    def _refuse_escalations(
-        self, before: CaConfiguration, after: CaConfiguration, override: Collection[str], reason: str
-    ) -> Sequence[str]:
-        """The escalations that are accepted with these settings. Raises as `refuse_escalations`."""
-        authority, record = self._authority, self._database.ca()
-        old, new = (authority.generations.parse_security(each.security_descriptor) for each in (before, after))
-        holders = frozenset(ace.sid for ace in new.dacl.entries) if new.dacl is not None else frozenset()
-        return refuse_escalations(
-            authority_facts(record, before, old),
-            authority_facts(record, after, new),
-            override,
-            reason,
-            authority.directory.domain.sid,
-            authority.directory.sid_names(holders),
-        )
-
-    def _keep_an_administrator(self, officer: Requester, after: CaConfiguration) -> None:
-        """Somebody manages the CA afterwards, and role separation does not shut out the one who turns it on."""
-        descriptor = self._authority.generations.parse_security(after.security_descriptor)
-        if not descriptor.sids_with(int(CaAccess.ADMINISTRATOR)):
-            raise ConfigurationError(
-                "this security descriptor leaves nobody who may manage the CA",
-                HResult.CERTSRV_E_NO_CAADMIN_DEFINED,
-            )
-        held = separated_roles(descriptor.granted_ca_access(officer.sids))
-        if after.role_separation and len(held) > 1:
-            raise ConfigurationError(
-                f"role-separation: {officer.account} is {' and '.join(held)}, so it could do nothing any more and not"
-                " take this back; let an account do it that is CA administrator and nothing else",
-                HResult.CERTSRV_E_ROLECONFLICT,
-            )
+        """Change settings, all or none. Raises as `settings_changes.change_settings`."""
+        change_settings(self._authority, officer, changes, override, reason)
 
     def _demand_reader(self, officer: Requester) -> None:
         """Other people's requests are shown to roles and to readers.
@@ -573,7 +512,7 @@ class Administration:
             caller, raw, RequestAttributes.parse(record.attributes), RequestFlags(record.request_type)
         )
         request = read_request(raw, caller, submission.subject, submission.attributes, submission.flags)
-        return record, submission, self._authority.with_standing(request, submission)
+        return record, submission, with_standing(self._database, request, submission)
 
     def _verify(
         self,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import queue
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -24,7 +24,7 @@ from certwright.adcs.errors import (
 )
 from certwright.adcs.events import AuditEvent, CaEvent
 from certwright.adcs.request import Disposition, RequestAttributes, RequestFlags, Response
-from certwright.adcs.requester import AuthMethod, Requester, Sid
+from certwright.adcs.requester import Requester
 from certwright.adcs.roles import ROLE_NAMES, CaAccess
 from certwright.ca.columns import (
     ALL_SEPARATED,
@@ -43,16 +43,15 @@ from certwright.ca.database import (
 from certwright.ca.generation import CaGeneration, GenerationSource
 from certwright.ca.intake.errors import IntakeError
 from certwright.ca.intake.messages import Message, is_message, read_message
-from certwright.ca.intake.request import Standing
 from certwright.ca.issuance.signing import PreparedCertificate, new_serial_number
 from certwright.ca.policy.base import CaFacts, Deny, Issue, Pend, Verdict
+from certwright.ca.signers import holder, with_standing
 from certwright.ca.submissions import Submission, read_all
 from certwright.directory.base import Directory, Principal
 
 if TYPE_CHECKING:
     from certwright.ca.exits import ExitModule
     from certwright.ca.intake.request import EnrollmentRequest
-    from certwright.pki.certificate import CertificateView
 
 log = structlog.get_logger(__name__)
 
@@ -136,7 +135,7 @@ class Authority:
             except IntakeError as error:
                 unreadable = error
         if flags & RequestFlags.RENEWAL_ON_BEHALF_OF:
-            caller = self._holder(caller, message)
+            caller = holder(self, caller, message)
         named = message.on_behalf_of if message is not None else ""
         return Submission(
             caller=caller,
@@ -149,60 +148,6 @@ class Authority:
             message=message,
             target=self.directory.principal(named) if named else None,
             read=unreadable,
-        )
-
-    def _holder(self, caller: Requester, message: Message | None) -> Requester:
-        """Whoever the certificate to be renewed was issued to: its key is the logon. [MS-WCCE] 3.2.2.6.2.1.2.4.
-
-        Raises:
-            AccessDenied: the CA takes no such requests, or the request does not say by its signature whose it is.
-        """
-        if not self.generations.current().configuration.renewal_on_behalf:
-            log.warning("access_denied", ca=self.name, requester=caller.account, rule="renewal-on-behalf")
-            raise AccessDenied(
-                f"{self.name} renews no certificate for whoever holds its key alone; the setting renewal-on-behalf"
-                " would let it.",
-                HResult.CERTSRV_E_ENROLL_DENIED,
-            )
-        signature = message.renewed if message is not None else None
-        standing = self._standing(signature.certificate) if signature is not None else None
-        shown = caller.credential.secret if caller.credential is not None else None
-        if signature is None or standing is None or shown not in (None, signature.certificate.der):
-            log.warning("access_denied", ca=self.name, requester=caller.account, rule="renewal on behalf of")
-            raise AccessDenied(
-                f"{caller.account} has no account here, so it may only renew: the request must be signed with the"
-                " certificate that it names to be renewed, which this CA issued and which the client logged on with.",
-                HResult.CERTSRV_E_ENROLL_DENIED,
-            )
-        sid = Sid(standing.requester_sid)
-        principal = self.directory.principal(sid)
-        groups = principal.groups if principal is not None else frozenset()
-        return Requester(standing.requester, sid, groups, AuthMethod.CLIENT_CERTIFICATE, origin=caller.origin)
-
-    def with_standing(self, request: EnrollmentRequest, submission: Submission) -> EnrollmentRequest:
-        """The request with what this CA's table says of the certificates that signed it, and with its agent."""
-        if not request.signatures and not request.on_behalf_of:
-            return request
-        return request._replace(
-            by_old_key=bool(submission.flags & RequestFlags.RENEWAL_ON_BEHALF_OF),
-            signatures=tuple(
-                replace(signature, standing=self._standing(signature.certificate)) for signature in request.signatures
-            ),
-            agent=submission.principal if request.on_behalf_of else None,
-        )
-
-    def _standing(self, certificate: CertificateView) -> Standing | None:
-        record = self.database.request_by_serial(certificate.serial_number)
-        if record is None or record.state not in (RequestState.ISSUED, RequestState.REVOKED):
-            return None
-        if self.database.certificate_der(record.request_id) != certificate.der:  # a look-alike
-            return None
-        return Standing(
-            record.template,
-            record.template_oid,
-            record.requester_sid,
-            record.state is RequestState.REVOKED,
-            record.requester_name,
         )
 
     @staticmethod
@@ -225,7 +170,7 @@ class Authority:
         assert request is not None
         if isinstance(request, IntakeError):
             return self._record_failure(transaction, submission, request, now)
-        request = self.with_standing(request, submission)
+        request = with_standing(self.database, request, submission)
         verdict = generation.policy.verify(request, self.facts(generation, submission, now))
         match verdict:
             case Issue():

@@ -6,17 +6,17 @@ a `CaTransaction`, which holds the CA's row lock: request IDs, serial numbers an
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum
 from types import MappingProxyType
-from typing import NamedTuple, Protocol, Self
+from typing import Any, NamedTuple, Protocol, Self
 
 from certwright.adcs.errors import HResult
 from certwright.adcs.events import CaEvent
-from certwright.adcs.interfaces import Restriction, Row, Sort, Table
+from certwright.adcs.interfaces import Delivery, Restriction, Row, Sort, Table
 from certwright.adcs.properties import CaType
 from certwright.adcs.request import Disposition
 from certwright.adcs.roles import RevocationReason
@@ -255,6 +255,12 @@ class CaTransaction(Protocol):
     def audit(self, event: CaEvent) -> None:
         """Append to the audit trail in this same transaction."""
 
+    def beside(self, write: Callable[[Any], None]) -> None:
+        """Let another room write its own tables in this same transaction.
+
+        It is given the database's connection, which the engine passes on and does not know.
+        """
+
     @property
     def audited(self) -> Sequence[CaEvent]:
         """What `audit` was given so far, for the exit modules after the commit."""
@@ -290,18 +296,23 @@ class CaDatabase(Protocol):
     def extensions(self, request_id: int) -> Sequence[tuple[str, bool, bytes]]:
         """(OID, critical, value) an officer set on a pending request."""
 
-    def revoked(self, *, key_index: int, now: datetime, partition: int = 0) -> Iterator[RevokedEntry]:
+    def revoked(
+        self, *, key_index: int, now: datetime, partition: int = 0, expired: bool = False
+    ) -> Iterator[RevokedEntry]:
         """Entries for a base CRL of one CA key: effective, and not expired before the last base CRL.
 
         Args:
             partition: only of certificates that name its CRL; 0 for all of them.
+            expired: also of certificates that expired long ago.
         """
 
-    def revoked_encoded(self, *, key_index: int, now: datetime, partition: int = 0) -> Iterator[EncodedEntries]:
+    def revoked_encoded(
+        self, *, key_index: int, now: datetime, partition: int = 0, expired: bool = False
+    ) -> Iterator[EncodedEntries]:
         """The same entries as `revoked`, in the same order, encoded only and many at a time."""
 
     def revoked_since(
-        self, since: datetime, *, key_index: int, now: datetime, partition: int = 0
+        self, since: datetime, *, key_index: int, now: datetime, partition: int = 0, expired: bool = False
     ) -> Iterator[RevokedEntry]:
         """Entries for a delta CRL of one CA key: what was revoked, became effective, or was released since.
 
@@ -323,6 +334,12 @@ class CaDatabase(Protocol):
         when: datetime | None,
         error: str,
     ) -> None: ...
+
+    def deliveries(self) -> Sequence[Delivery]:
+        """How every published file stands at each target, by target and file."""
+
+    def note_deliveries(self, deliveries: Sequence[Delivery]) -> None:
+        """Write down how all of them stand now; what is not among them is forgotten."""
 
     def crl_partitions(self, key_index: int, now: datetime) -> Sequence[int]:
         """The partitions whose CRLs certificates of a key name that have not expired, in order; without 0."""

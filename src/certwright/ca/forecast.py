@@ -17,6 +17,7 @@ from certwright.ca.intake.errors import IntakeError
 from certwright.ca.issuance.signing import new_serial_number
 from certwright.ca.picture import picture
 from certwright.ca.policy.base import Deny, Issue
+from certwright.ca.signers import with_standing
 
 
 def forecast(
@@ -39,7 +40,7 @@ def forecast(
     assert request is not None
     if isinstance(request, IntakeError):
         return Forecast(Disposition.ERROR, request.status, request.message)
-    request = authority.with_standing(request, submission)
+    request = with_standing(authority.database, request, submission)
     verdict = generation.policy.verify(request, authority.facts(generation, submission, authority.clock()))
     if isinstance(verdict, Deny):
         checks = verdict.checks or (Check(verdict.rule, False, verdict.reason),)

@@ -83,8 +83,7 @@ class Issuer:
 
     def submit(self, submission: Submission) -> Response:
         """Queue a submission and wait for its durable answer. For threads, never for an event loop."""
-        future: Future[Response] = Future()
-        self._enqueue(_Job(submission, time.monotonic() + self._patience, future))
+        future = self.submit_soon(submission)
         try:
             return future.result(self._patience + 5.0)
         except TimeoutError:
@@ -99,6 +98,12 @@ class Issuer:
         future: asyncio.Future[Response] = loop.create_future()
         self._enqueue(_Job(submission, time.monotonic() + self._patience, future, loop))
         return await future
+
+    def submit_soon(self, submission: Submission) -> Future[Response]:
+        """Queue a submission; the answer is durable when it is there. For who waits for several at a time."""
+        future: Future[Response] = Future()
+        self._enqueue(_Job(submission, time.monotonic() + self._patience, future))
+        return future
 
     def _enqueue(self, job: _Job) -> None:
         with self._gate:
@@ -183,7 +188,7 @@ class Issuer:
             job.submission = submission
         with self.authority.transaction(deadline=max(job.deadline for job in jobs)) as transaction:
             decided = [self._decide(transaction, job) for job in jobs]
-            answers = [self._sign(transaction, each) for each in decided]
+            answers = [self._sign(transaction, job, each) for job, each in zip(jobs, decided, strict=True)]
         unsigned = []
         for job, answer in zip(jobs, answers, strict=True):
             if isinstance(answer, Recorded):
@@ -199,6 +204,8 @@ class Issuer:
         try:
             with self.authority.transaction(deadline=max(job.deadline for job, _ in unsigned)) as transaction:
                 finished = [self.authority.finish(transaction, each) for each in signed]
+                for (job, _), answer in zip(unsigned, finished, strict=True):
+                    _tell_along(transaction, job, answer)
         except Exception as error:  # rows stay ACTIVE: `Authority.recover` closes them, nothing is issued twice
             log.error("certificates_not_recorded", ca=self.authority.name, exc_info=error)
             for job, _ in unsigned:
@@ -208,20 +215,35 @@ class Issuer:
             job.answer = answer
 
     def _decide(self, transaction: CaTransaction, job: _Job) -> Response | Unsigned | Recorded | AdcsError:
+        along = job.submission.along
+        try:
+            if along is not None:
+                transaction.beside(along.begin)
+        except AdcsError as error:
+            return error
         try:
             return self.authority.decide(transaction, job.submission)
         except AdcsError as error:  # refused before a row was written: the job's own answer
+            if along is not None:
+                transaction.beside(along.undo)
             return error
 
     def _sign(
-        self, transaction: CaTransaction, decided: Response | Unsigned | Recorded | AdcsError
+        self, transaction: CaTransaction, job: _Job, decided: Response | Unsigned | Recorded | AdcsError
     ) -> Response | Recorded | AdcsError:
-        if not isinstance(decided, Unsigned):
-            return decided
-        try:
-            return self.authority.sign(transaction, decided)
-        except AdcsError as error:
-            return error
+        answer: Response | Recorded | AdcsError
+        if isinstance(decided, Unsigned):
+            try:
+                answer = self.authority.sign(transaction, decided)
+            except AdcsError as error:
+                if job.submission.along is not None:
+                    transaction.beside(job.submission.along.undo)
+                return error
+        else:
+            answer = decided
+        if isinstance(answer, Response):
+            _tell_along(transaction, job, answer)
+        return answer
 
     def _deliver(self, batch: Sequence[_Job]) -> None:
         by_loop: dict[asyncio.AbstractEventLoop, list[_Job]] = {}
@@ -237,6 +259,12 @@ class Issuer:
                 loop.call_soon_threadsafe(_settle_all, jobs)
             except RuntimeError:  # the loop closed while its callers waited: there is nobody left to tell
                 log.warning("answers_without_listener", ca=self.authority.name, count=len(jobs))
+
+
+def _tell_along(transaction: CaTransaction, job: _Job, response: Response) -> None:
+    along = job.submission.along
+    if along is not None:
+        transaction.beside(lambda connection: along.decided(connection, response))
 
 
 def _settle(job: _Job) -> None:

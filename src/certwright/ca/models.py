@@ -129,11 +129,16 @@ class Request(models.Model):
             models.Index(fields=["id"], name="ca_request_pending", condition=Q(state=9)),
             models.Index(fields=["id"], name="ca_request_revoked", condition=Q(state=21)),
             models.Index(fields=["id"], name="ca_request_failed", condition=Q(state__gte=30)),
-            # what was issued when, by template: counted without reading a row
+            # what was issued and what failed when, by template: counted without reading a row
             models.Index(
                 fields=["ca_id", "resolved_when", "template", "state"],
                 name="ca_request_issued",
                 condition=Q(state=20),
+            ),
+            models.Index(
+                fields=["ca_id", "resolved_when", "template", "state"],
+                name="ca_request_failed_when",
+                condition=Q(state__gte=30),
             ),
         ]
 
@@ -258,6 +263,25 @@ class Crl(models.Model):
             models.UniqueConstraint(
                 fields=["ca_id", "key_index", "crl_partition", "number", "min_base"], name="ca_crl_number"
             ),
+        ]
+
+
+class Delivery(models.Model):
+    """How a published file stands at a target."""
+
+    id = models.BigAutoField(primary_key=True)
+    ca_id = models.BigIntegerField()
+    target = models.TextField()
+    file = models.TextField()
+    number = models.BigIntegerField(null=True)  # of a CRL
+    delivered_when = models.BigIntegerField(null=True)
+    tried_when = models.BigIntegerField()
+    error = models.TextField()
+
+    class Meta:
+        db_table = "ca_delivery"
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["ca_id", "target", "file"], name="ca_delivery_of_file"),
         ]
 
 

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from certwright.adcs.errors import HResult
+from certwright.adcs.interfaces import Delivery
 from certwright.adcs.roles import RevocationReason
 from certwright.ca.database import (
     CaCertificateRecord,
@@ -247,3 +248,15 @@ def ca_certificate_record(row: Row, companions: Iterable[Row] = ()) -> CaCertifi
 def encode_settings(settings: object) -> str:
     """A CA's settings as stored: JSON, its keys sorted."""
     return _encode_json(settings)
+
+
+def delivery(row: Row) -> Delivery:
+    """target, file, number, delivered_when, tried_when, error."""
+    target, file, number, delivered_when, tried_when, error = row
+    return Delivery(target, file, number, optional_moment(delivered_when), moment(tried_when), error)
+
+
+def delivery_values(each: Delivery) -> tuple[int | str | None, ...]:
+    """As `delivery` reads them."""
+    when = optional_seconds(each.delivered_when), seconds(each.tried_when)
+    return (each.target, each.file, each.number, *when, text(each.error))

@@ -21,7 +21,7 @@ from certwright.adcs.errors import (
     ConfigurationError,
     HResult,
 )
-from certwright.adcs.interfaces import Restriction, Row, Sort, Table
+from certwright.adcs.interfaces import Delivery, Restriction, Row, Sort, Table
 from certwright.adcs.properties import CaType
 from certwright.audit.trail import AuditTrail
 from certwright.ca import rows
@@ -238,16 +238,19 @@ class SqlCaDatabase:
 
     # -- CRLs --------------------------------------------------------------------------------------------------
 
-    def revoked(self, *, key_index: int, now: datetime, partition: int = 0) -> Iterator[RevokedEntry]:
+    def revoked(
+        self, *, key_index: int, now: datetime, partition: int = 0, expired: bool = False
+    ) -> Iterator[RevokedEntry]:
         """Entries for a base CRL. What expired stays until one CRL later than its expiry. [MS-CSRA] 3.1.4.1.6."""
-        last = self._last_base_update(key_index, partition)
         # bounds are read now, rows as they are asked for: the caller may record its CRL before the last row
-        return self._entries(key_index, rows.seconds(now), -1 if last is None else rows.seconds(last), partition)
+        not_before = self._not_expired_before(key_index, partition, expired=expired)
+        return self._entries(key_index, rows.seconds(now), not_before, partition)
 
-    def revoked_encoded(self, *, key_index: int, now: datetime, partition: int = 0) -> Iterator[EncodedEntries]:
+    def revoked_encoded(
+        self, *, key_index: int, now: datetime, partition: int = 0, expired: bool = False
+    ) -> Iterator[EncodedEntries]:
         """What a list of a million entries is made of: nothing of a row is decoded."""
-        last = self._last_base_update(key_index, partition)
-        bounds = rows.seconds(now), -1 if last is None else rows.seconds(last)
+        bounds = rows.seconds(now), self._not_expired_before(key_index, partition, expired=expired)
         return self._encoded(key_index, bounds, partition)
 
     def _encoded(self, key_index: int, bounds: tuple[int, int], partition: int) -> Iterator[EncodedEntries]:
@@ -272,15 +275,14 @@ class SqlCaDatabase:
                 yield rows.revoked_entry(row)
 
     def revoked_since(
-        self, since: datetime, *, key_index: int, now: datetime, partition: int = 0
+        self, since: datetime, *, key_index: int, now: datetime, partition: int = 0, expired: bool = False
     ) -> Iterator[RevokedEntry]:
         """Entries for a delta CRL, each certificate once. [MS-CSRA] 3.1.4.1.6.
 
         What was revoked earlier but becomes effective only now counts too: no base could say it.
         """
-        last = self._last_base_update(key_index, partition)
-        not_expired_before = -1 if last is None else rows.seconds(last)
-        return self._changes(rows.seconds(since), key_index, rows.seconds(now), not_expired_before, partition)
+        not_before = self._not_expired_before(key_index, partition, expired=expired)
+        return self._changes(rows.seconds(since), key_index, rows.seconds(now), not_before, partition)
 
     def _changes(
         self, since: int, key_index: int, now: int, not_expired_before: int, partition: int
@@ -318,6 +320,11 @@ class SqlCaDatabase:
                 (self._ca_id, key_index, partition, rows.seconds(now)),
             )
         return [rows.crl_record((*row, b"")) for row in found]
+
+    def _not_expired_before(self, key_index: int, partition: int, *, expired: bool) -> int:
+        """Certificates that ended earlier are left out; none where those that expired stay."""
+        last = None if expired else self._last_base_update(key_index, partition)
+        return -1 if last is None else rows.seconds(last)
 
     def _last_base_update(self, key_index: int, partition: int) -> datetime | None:
         """thisUpdate of the newest base CRL of a key, or of one of its partitions."""
@@ -362,6 +369,36 @@ class SqlCaDatabase:
         with _explained(), self._database.transaction() as connection:
             self._lock(connection)
             connection.execute(sql, params)
+
+    def deliveries(self) -> Sequence[Delivery]:
+        with self._reading() as connection:
+            found = connection.many(
+                "SELECT target, file, number, delivered_when, tried_when, error FROM ca_delivery WHERE ca_id = ?",
+                (self._ca_id,),
+            )
+        return sorted(map(rows.delivery, found), key=lambda each: (each.target, each.file))
+
+    def note_deliveries(self, deliveries: Sequence[Delivery]) -> None:
+        before, now = (
+            {(each.target, each.file): each for each in those} for those in (self.deliveries(), deliveries)
+        )
+        if before == now:
+            return
+        with _explained(), self._database.transaction() as connection:
+            self._lock(connection)
+            for key in before.keys() - now.keys():
+                connection.execute(
+                    "DELETE FROM ca_delivery WHERE ca_id = ? AND target = ? AND file = ?", (self._ca_id, *key)
+                )
+            changed = [each for key, each in now.items() if each != before.get(key)]
+            if changed:
+                connection.executemany(
+                    "INSERT INTO ca_delivery (ca_id, target, file, number, delivered_when, tried_when, error)"
+                    " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (ca_id, target, file) DO UPDATE SET"
+                    " number = excluded.number, delivered_when = excluded.delivered_when,"
+                    " tried_when = excluded.tried_when, error = excluded.error",
+                    [(self._ca_id, *rows.delivery_values(each)) for each in changed],
+                )
 
     def crl_partitions(self, key_index: int, now: datetime) -> Sequence[int]:
         """One step through an index for each of them, however many certificates there are."""

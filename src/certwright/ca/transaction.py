@@ -7,7 +7,7 @@ so that a batch of submissions costs little more than its bytes.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -98,6 +98,9 @@ class SqlCaTransaction:
                 "INSERT INTO ca_certificate_request (ca_id, key_name, request, made_when) VALUES (?, ?, ?, ?)",
                 (self._ca_id, record.key_name, record.request, rows.seconds(record.made_when)),
             )
+
+    def beside(self, write: Callable[[Connection], None]) -> None:
+        write(self._connection)
 
     # -- requests ----------------------------------------------------------------------------------------------
 

@@ -34,6 +34,7 @@ def list_events(
 ) -> None:
     """List events, the newest first."""
     from certwright.adcs.roles import CaAccess
+    from certwright.audit.trail import OS_USER
     from certwright.cli.output import print_json_array, print_table
     from certwright.cli.requests import parse_time
 
@@ -66,7 +67,8 @@ def list_events(
                 record.name.lower().replace("_", " "),
                 record.chain or "(installation)",
                 record.actor,
-                " ".join(f"{key}={value}" for key, value in record.details.items()),
+                record.os_user,
+                " ".join(f"{key}={value}" for key, value in record.details.items() if key != OS_USER),
             )
             for record in records
         ),
@@ -75,6 +77,7 @@ def list_events(
         "what",
         "CA",
         "who",
+        "OS user",
         "details",
     )
 

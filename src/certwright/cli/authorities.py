@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,7 +13,7 @@ from certwright.cli.session import AsOption, CaOption, HomeOption, JsonOption, o
 from certwright.cli.templates import parse_settings
 
 if TYPE_CHECKING:
-    from certwright.ca.database import CaRecord
+    from certwright.ca.database import CaDatabase, CaRecord
     from certwright.cli.session import Session
 
 commands = typer.Typer(help="The CAs: certificates, settings, CRLs and keys.", no_args_is_help=True)
@@ -67,7 +68,7 @@ def show(
 ) -> None:
     """Show a CA: certificate, key, CRL, every setting with its meaning, and how its key is taken offline."""
     from certwright.adcs.roles import CaAccess
-    from certwright.ca.configuration import SETTINGS
+    from certwright.ca.settings import SETTINGS
     from certwright.cli.output import print_fields, print_json, print_line
 
     readers = CaAccess.READ | CaAccess.ADMINISTRATOR | CaAccess.OFFICER | CaAccess.AUDITOR
@@ -79,8 +80,10 @@ def show(
     if as_json:
         print_json(described | {"settings": settings})
         return
-    print_fields([(key.replace("_", " "), value) for key, value in described.items() if key != "crl"])
+    inside = ("crl", "published")
+    print_fields([(key.replace("_", " "), value) for key, value in described.items() if key not in inside])
     print_fields([(f"CRL {key.replace('_', ' ')}", value) for key, value in (described["crl"] or {}).items()])
+    print_fields([(f"published at {target}", said) for target, said in _targets(described["published"])])
     print_line("")
     print_line("Settings (change them with: certwright ca set KEY=VALUE)")
     for key, value in settings.items():
@@ -165,20 +168,44 @@ def publish_crl(
     ca: CaOption = "",
     delta: Annotated[bool, typer.Option("--delta", help="A delta CRL alone, where the CA makes them.")] = False,
     as_account: AsOption = "",
+    as_json: JsonOption = False,
     home: HomeOption = None,
 ) -> None:
     """Make and publish a new CRL now, of every key of the CA; a delta CRL with it where the CA makes them."""
     from certwright.adcs.interfaces import CrlKind
-    from certwright.cli.output import print_line, progress
+    from certwright.ca.revocation.publication import PublicationFailed
+    from certwright.cli.output import print_json, print_line, progress
+
+    failed: PublicationFailed | None = None
 
     with opened(home, as_account) as session, progress(1) as step:
         local = session.installation.ca(name or ca)
         step("making the CRL")
-        session.administer(local.config).publish_crls(CrlKind.DELTA if delta else CrlKind.BASE)
+        try:
+            session.administer(local.config).publish_crls(CrlKind.DELTA if delta else CrlKind.BASE)
+        except PublicationFailed as error:
+            failed = error
         database = local.authority.database
         newest = max(database.ca().certificates, key=lambda each: each.index)
         made = database.latest_crl(newest.key_index, delta=delta)
+        published = _deliveries(database)
+    if as_json and made is not None:
+        print_json(
+            {
+                "ca": local.authority.name,
+                "number": made.number,
+                "entries": made.entry_count,
+                "this_update": made.this_update,
+                "next_update": made.next_update,
+                "next_publish": made.next_publish,
+                "published": published,
+            }
+        )
+    if failed is not None:
+        raise failed
     assert made is not None
+    if as_json:
+        return
     kind = "Delta CRL" if delta else "CRL"
     print_line(
         f"{kind} {made.number} of {local.authority.name} is published: {made.entry_count} entries, "
@@ -204,7 +231,7 @@ def set_settings(
     home: HomeOption = None,
 ) -> None:
     """Change settings of a CA, all or none; a running server follows at once. An empty value means the default."""
-    from certwright.ca.configuration import SETTINGS
+    from certwright.ca.settings import SETTINGS
     from certwright.cli.output import note, print_line
 
     if not settings:
@@ -326,7 +353,22 @@ def _describe(session: Session, record: CaRecord) -> dict[str, Any]:
         "key_state": "online" if session.installation.key_store.exists(newest.key_name) else "offline",
         "templates": service.templates if service is not None else (),
         "crl": published,
+        "published": _deliveries(session.installation.ca(record.name).authority.database),
     }
+
+
+def _deliveries(database: CaDatabase) -> Sequence[Mapping[str, object]]:
+    """How every published file stands at each target."""
+    return [asdict(each) for each in database.deliveries()]
+
+
+def _targets(deliveries: Sequence[Mapping[str, object]]) -> Iterator[tuple[str, str]]:
+    """Each target with how much of it lies there, or why not."""
+    for target in dict.fromkeys(str(each["target"]) for each in deliveries):
+        there = [each for each in deliveries if each["target"] == target]
+        failing = [each for each in there if each["error"]]
+        said = f"{len(there) - len(failing)} of {len(there)} files"
+        yield target, "; ".join([said, *(f"{each['file']}: {each['error']}" for each in failing[:5])])
 
 
 def _key_name(record: CaRecord, key_index: int) -> str:

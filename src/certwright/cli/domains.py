@@ -189,12 +189,13 @@ def leave(
     from certwright.server import domain_membership, logs
     from certwright.server.composition import Installation
     from certwright.server.home import Home
+    from certwright.server.system_user import system_user
 
     logs.configure("error", "console")
     real = Home.open(home_folder(home))
     if not real.settings.directory.is_joined:
         raise InvalidArgument("this installation belongs to no domain")
-    with Installation.open(domain_membership.without_domain(real)) as installation:
+    with Installation.open(domain_membership.without_domain(real), os_user=system_user()) as installation:
         operator = installation.operator(as_account)
         installation.demand(operator, CaAccess.ADMINISTRATOR)
         if not despite_pending:
@@ -230,6 +231,14 @@ def check(alias: _AliasOption = None, as_json: JsonOption = False, home: HomeOpt
 @commands.command("publish")
 def publish(
     ca: CaOption = "",
+    site: Annotated[
+        str | None,
+        typer.Option(
+            "--site",
+            metavar="NAME",
+            help="The site of the domain that it is said to be in; empty: this host's again, as without.",
+        ),
+    ] = None,
     dry_run: _DryRunOption = False,
     yes: _YesOption = False,
     user: UserOption = "",
@@ -238,7 +247,7 @@ def publish(
     home: HomeOption = None,
 ) -> None:
     """Let the domain know a CA: its certificates, its CRLs, and where it is found; then keep that up to date."""
-    _publish(True, ca, dry_run, yes, user, user_password_file, as_account, home)
+    _publish(True, ca, dry_run, yes, user, user_password_file, as_account, home, site)
 
 
 @commands.command("unpublish")
@@ -333,6 +342,7 @@ def _publish(
     user_password_file: str,
     as_account: str,
     home: Path | None,
+    site: str | None = None,
 ) -> None:
     from certwright.adcs.roles import CaAccess
     from certwright.cli.output import note, print_line
@@ -346,7 +356,7 @@ def _publish(
         actor = installation.directory_administration.require_template_administrator(session.operator)
         if user:
             write_as(installation, DomainUser(user, user_password_file))
-        plan = publishing.plan(ca_name) if there else publishing.plan_removal(ca_name)
+        plan = publishing.plan(ca_name, site=site) if there else publishing.plan_removal(ca_name)
         for line in plan.sentences():
             print_line(line)
         _note_plan(plan, publishing.account)
@@ -360,7 +370,7 @@ def _publish(
             publishing.publish(plan, actor)
         else:
             publishing.unpublish(plan, actor)
-        changed = publishing.settings_after(ca_name, published=there)
+        changed = publishing.settings_after(ca_name, published=there, site=site)
         if changed:
             administer.set_configuration(changed)
     note(f"{ca_name} is {'published in' if there else 'no longer published in'} the domain.")

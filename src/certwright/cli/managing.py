@@ -18,6 +18,7 @@ from certwright.cli.session import opened
 if TYPE_CHECKING:
     from certwright.manager.facade import Manager
     from certwright.notifications.service import Notifications
+    from certwright.server.composition import Installation
 
 
 class Numbered(Protocol):
@@ -32,6 +33,7 @@ _T = TypeVar("_T", bound=Numbered)
 class Managing:
     """The manager for one command, and who gives it."""
 
+    installation: Installation
     manager: Manager
     notifications: Notifications
     actor: str
@@ -53,7 +55,7 @@ def managing(home: Path | None, account: str = "", *, looking: bool = False) -> 
         wanted = CaAccess.ADMINISTRATOR | CaAccess.AUDITOR if looking else CaAccess.ADMINISTRATOR
         installation = session.installation
         installation.demand(session.operator, wanted)
-        yield Managing(installation.manager, installation.notifications, session.actor)
+        yield Managing(installation, installation.manager, installation.notifications, session.actor)
 
 
 def chosen(text: str, things: Sequence[_T], what: str, *names: str) -> _T:

@@ -205,20 +205,23 @@ def list_devices(
         bool, typer.Option("--challenges", help="The challenges given out, instead of what devices asked for.")
     ] = False,
     failures: Annotated[bool, typer.Option("--failures", help="What was refused, and why.")] = False,
+    notices: Annotated[
+        bool, typer.Option("--notices", help="What a policy module that keeps notices was told, or is still to be.")
+    ] = False,
     limit: Annotated[int, typer.Option("--limit", min=1, max=10_000, help="How many, the latest first.")] = 100,
     service: ServiceOption = "",
     as_account: AsOption = "",
     as_json: JsonOption = False,
     home: HomeOption = None,
 ) -> None:
-    """List what devices asked for, the challenges given out, or the failures; of every service if none is named."""
+    """List what devices asked for, challenges given out, failures, or notices; of every service if none is named."""
     from certwright.adcs.errors import InvalidArgument
     from certwright.adcs.roles import CaAccess
     from certwright.cli.output import print_json, print_table
     from certwright.server.device_setup import DeviceSetup
 
-    if outstanding and failures:
-        raise InvalidArgument("either --challenges or --failures")
+    if outstanding + failures + notices > 1:
+        raise InvalidArgument("one of --challenges, --failures and --notices")
     rows: list[dict[str, object]]
     with opened(home, as_account) as session:
         session.installation.demand(
@@ -252,6 +255,21 @@ def list_devices(
                     "transaction": each.transaction,
                 }
                 for each in setup.failures(limit, service or None)
+            ]
+        elif notices:
+            rows = [
+                {
+                    "number": each.id,
+                    "service": each.service,
+                    "transaction": each.transaction,
+                    "disposition": each.disposition,
+                    "state": each.state.name.lower().replace("_", " "),
+                    "attempts": each.attempts,
+                    "next try": _moment(each.next_try),
+                    "reason": each.result,
+                    "when": _moment(each.created),
+                }
+                for each in setup.notices(limit, service or None)
             ]
         else:
             rows = [

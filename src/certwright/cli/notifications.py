@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from certwright.cli.managing import chosen, managing, read_text
+from certwright.cli.managing import Managing, chosen, managing, read_text
 from certwright.cli.session import AsOption, HomeOption, JsonOption
 
 if TYPE_CHECKING:
     from certwright.notifications.service import Notifications
-    from certwright.notifications.values import Channel
+    from certwright.notifications.values import Channel, RuleView
 
 commands = typer.Typer(help="Notifications: channels, rules, history.", no_args_is_help=True)
 channels = typer.Typer(help="Channels: e-mail and signed webhooks.", no_args_is_help=True)
@@ -240,6 +240,14 @@ def add_rule(
     template: Annotated[str, typer.Option("--template", "-t", metavar="NAME", help="Only of this template.")] = "",
     domain: Annotated[str, typer.Option("--domain", "-d", metavar="DOMAIN", help="Only of this domain.")] = "",
     tag: Annotated[str, typer.Option("--tag", metavar="TAG", help="Only with this tag.")] = "",
+    view: Annotated[
+        str,
+        typer.Option(
+            "--view",
+            metavar="VIEW",
+            help="Only about certificates in this saved view of the Certificate List: its name or number.",
+        ),
+    ] = "",
     band: Annotated[
         list[int] | None,
         typer.Option("--band", metavar="DAYS", help="Of certificate-expiring: 30, 14, 7, 3 or 1; may be repeated."),
@@ -269,6 +277,7 @@ def add_rule(
             tag=tag,
             bands=tuple(band or ()),
             enabled=not off,
+            view=_view(session, view) if view else None,
         )
         rule = session.notifications.rules.add(fields, actor=session.actor)
     if as_json:
@@ -297,6 +306,7 @@ def list_rules(as_account: AsOption = "", as_json: JsonOption = False, home: Hom
                 rule.fields.template,
                 rule.fields.domain,
                 rule.fields.tag,
+                rule.fields.view.name if rule.fields.view else "",
                 [str(band) for band in rule.fields.bands],
                 rule.channel_name,
             )
@@ -309,6 +319,7 @@ def list_rules(as_account: AsOption = "", as_json: JsonOption = False, home: Hom
         "template",
         "domain",
         "tag",
+        "view",
         "bands",
         "channel",
     )
@@ -415,6 +426,13 @@ def retry(
 
 def _channel(notifications: Notifications, text: str) -> Channel:
     return chosen(text, notifications.channels.list(), "notification channel", "name")
+
+
+def _view(session: Managing, text: str) -> RuleView:
+    from certwright.server.console import views_for_rules
+
+    found = views_for_rules(session.installation, session.actor)
+    return chosen(text, found, "saved view of the Certificate List", "name")
 
 
 def _described(channel: Channel) -> dict[str, Any]:

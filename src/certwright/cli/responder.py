@@ -18,6 +18,7 @@ commands = typer.Typer(help="The Online Responder (OCSP): which CAs it answers f
 def show(ca: CaOption = "", as_json: JsonOption = False, home: HomeOption = None) -> None:
     """Show a CA's revocation configuration, its settings and its signing certificate."""
     from certwright.cli.output import print_fields, print_json, print_line
+    from certwright.cli.responder_elsewhere import called
     from certwright.online_responder.configuration import SETTINGS
     from certwright.online_responder.sources import SOURCE_SETTINGS
     from certwright.server.responder_setup import ResponderSetup
@@ -41,9 +42,7 @@ def show(ca: CaOption = "", as_json: JsonOption = False, home: HomeOption = None
         return
     shown = {name: value for name, value in fields.items() if name != "crls"}
     for each in standing.lists:
-        shown |= {
-            f"{'delta' if each.is_delta else 'base'} CRL: {name}": text for name, text in _list_fields(each).items()
-        }
+        shown |= {f"{called(each)}: {name}": text for name, text in _list_fields(each).items()}
     print_fields([(name.replace("_", " "), value) for name, value in shown.items()])
     print_line("")
     print_line("Settings (change them with: certwright responder set KEY=VALUE)")
@@ -56,6 +55,7 @@ def _list_fields(kept: StoredList) -> dict[str, object]:
     facts = kept.facts
     return {
         "kind": "delta" if kept.is_delta else "base",
+        "partition": kept.partition,
         "number": None if facts is None else facts.number,
         "entries": kept.entries,
         "this_update": None if facts is None else facts.this_update,

@@ -11,6 +11,7 @@ from certwright.cli.session import AsOption, CaOption, HomeOption, JsonOption, o
 
 if TYPE_CHECKING:
     from certwright.online_responder.service import ResponderStanding
+    from certwright.online_responder.store import StoredList
 
 commands = typer.Typer()
 
@@ -33,8 +34,7 @@ def list_elsewhere(as_json: JsonOption = False, home: HomeOption = None) -> None
 
 
 def _row(standing: ResponderStanding) -> dict[str, object]:
-    lists = {each.is_delta: each for each in standing.lists if each.facts is not None}
-    base, delta = lists.get(False), lists.get(True)
+    base, delta = standing.ends_first(is_delta=False), standing.ends_first(is_delta=True)
     return {
         "ca": standing.ca,
         "state": "enabled" if standing.enabled else "disabled",
@@ -43,6 +43,12 @@ def _row(standing: ResponderStanding) -> dict[str, object]:
         "delta_until": delta.facts.next_update if delta is not None and delta.facts is not None else None,
         "signing_certificate_until": standing.not_after,
     }
+
+
+def called(kept: StoredList) -> str:
+    """What a copied list is called."""
+    what = "delta CRL" if kept.is_delta else "base CRL"
+    return f"{what} of partition {kept.partition}" if kept.partition else what
 
 
 @commands.command("add")
@@ -54,6 +60,9 @@ def add(
     delta_crl: Annotated[
         list[str] | None, typer.Option("--delta-crl", metavar="URL", help="Where its delta CRL is.")
     ] = None,
+    partitions: Annotated[
+        str, typer.Option(metavar="WHICH", help="Its CRL partitions: 4, 2-7, or 1- for all that are found.")
+    ] = "",
     name: Annotated[str, typer.Option(help="What it is called here; its common name by default.")] = "",
     as_account: AsOption = "",
     home: HomeOption = None,
@@ -70,13 +79,15 @@ def add(
     sources = {"crl-urls": " ".join(crl)}
     if delta_crl:
         sources["delta-crl-urls"] = " ".join(delta_crl)
+    if partitions:
+        sources["partitions"] = partitions
     with opened(home, as_account) as session:
         setup = ResponderSetup(session.installation)
         added = setup.add(name, read_file(str(certificate), MAX_FILE), sources, session.operator, at_host=True)
         standing = setup.standing(added)
     print_line(f"{added} is added; it is not answered for yet.")
     for each in standing.lists:
-        what = "delta CRL" if each.is_delta else "base CRL"
+        what = called(each)
         if each.facts is None:
             print_line(f"No {what} could be copied: {each.error}")
         else:
@@ -117,8 +128,7 @@ def copy(ca: NamedCaOption, as_account: AsOption = "", home: HomeOption = None) 
     for each in standing.lists:
         if each.facts is not None:
             number = "without number" if each.facts.number is None else f"number {each.facts.number}"
-            what = "delta CRL" if each.is_delta else "base CRL"
-            print_line(f"The {what}, {number}, holds until {each.facts.next_update:%Y-%m-%d %H:%M} UTC.")
+            print_line(f"The {called(each)}, {number}, holds until {each.facts.next_update:%Y-%m-%d %H:%M} UTC.")
 
 
 @commands.command("request")

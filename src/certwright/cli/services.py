@@ -14,7 +14,7 @@ from certwright.cli.session import AsOption, HomeOption, JsonOption
 if TYPE_CHECKING:
     from certwright.connectors.probing import ProbeStep
     from certwright.manager.facade import Manager
-    from certwright.manager.values import Service, ServiceFields, TrustKind
+    from certwright.manager.values import Service, TrustKind
 
 commands = typer.Typer(help="AD CS services: where orders go.", no_args_is_help=True)
 
@@ -257,7 +257,7 @@ def edit(
 
     with managing(home, as_account) as session:
         found = _found(session.manager, service)
-        before = _fields(found)
+        before = found.fields
         fields = replace(
             before,
             domain=before.domain if domain is None else domain,
@@ -362,25 +362,6 @@ def _trust(ca_file: str, fingerprint: str) -> tuple[TrustKind, str]:
     if fingerprint:
         return TrustKind.FINGERPRINT, fingerprint
     return TrustKind.SYSTEM, ""
-
-
-def _fields(service: Service) -> ServiceFields:
-    from certwright.manager.values import ServiceFields
-
-    return ServiceFields(
-        domain=service.domain,
-        hostname=service.hostname,
-        device_user_id=service.device_user_id,
-        port=service.port,
-        priority=service.priority,
-        auth_method=service.auth_method,
-        kind=service.kind,
-        via=service.via,
-        trust=service.trust,
-        trust_data=service.trust_data,
-        ca=service.ca,
-        approve_templates=service.approve_templates,
-    )
 
 
 def _described(service: Service) -> dict[str, object]:

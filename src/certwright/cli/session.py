@@ -94,9 +94,10 @@ def opened(home: Path | None, account: str = "") -> Iterator[Session]:
     from certwright.server import logs
     from certwright.server.composition import Installation
     from certwright.server.home import Home
+    from certwright.server.system_user import system_user
 
     logs.configure("error", "console")
-    with Installation.open(Home.open(home_folder(home))) as installation:
+    with Installation.open(Home.open(home_folder(home)), os_user=system_user()) as installation:
         user = chosen_user.get()
         if user is not None:
             chosen_user.set(None)

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import re
-import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final
 
 from certwright.adcs.errors import (
@@ -30,6 +29,7 @@ from certwright.adcs.properties import CaProperty, PropertyValue
 from certwright.adcs.request import NO_ATTRIBUTES, Disposition, RequestAttributes, RequestFlags, Response
 from certwright.adcs.requester import Requester
 from certwright.adcs.template import CertificateTemplate
+from certwright.connectors import lost
 from certwright.connectors.errors import AnswerLost, NotEnrollmentPages, WrongCertificate
 from certwright.connectors.http import SUBMIT_TIMEOUT, Session, misunderstood, readable
 from certwright.connectors.reading import CaReader, ServiceInformation, read_information
@@ -58,14 +58,9 @@ CREDENTIAL_KIND: Final = "ad cs service"
 """`Credential.kind` whose secret is a `ServiceCredential`."""
 MAX_CANDIDATES: Final = 8
 """How many numbers of a page are tried as the request ID that no text marks."""
-MAX_PROBED: Final = 500
-"""How many request IDs `find_lost` asks for at most."""
-SEARCH_TIME: Final = 120.0
 
 _TAKEN: Final = "Taken Under Submission"
 _ISSUED: Final = "Issued"
-_CLOCK_TOLERANCE: Final = timedelta(days=1)
-_MAX_ID: Final = 0xFFFF_FFFF
 _FACILITIES: Final = (0x8009, 0x800B)
 _OUTAGES: Final = frozenset({HResult.CERTSRV_E_SERVER_SUSPENDED, HResult.CERTSRV_E_NO_DB_SESSIONS})
 _NO_RIGHT: Final = frozenset({HResult.E_ACCESSDENIED, HResult.CERTSRV_E_ENROLL_DENIED})
@@ -80,21 +75,6 @@ _NEVER_HANDED_IN: Final = frozenset(
     }
 )
 """Codes of an error page that say that the page did not reach its CA."""
-
-
-@dataclass(frozen=True, slots=True)
-class Search:
-    """What a search for a lost request found.
-
-    Args:
-        found: the issued request with our key.
-        undecided: pending requests of this account that may be it; their keys cannot be seen.
-        searched_to: the last request ID asked for.
-    """
-
-    found: Response | None
-    undecided: tuple[int, ...]
-    searched_to: int
 
 
 class CertsrvConnection:
@@ -180,7 +160,7 @@ class CertsrvConnection:
         """
         if request_id is None or serial_number is not None:
             raise NotSupported("over Web Enrollment a request is found by its request ID only")
-        if not 0 < request_id <= _MAX_ID:
+        if not 0 < request_id <= lost.MAX_REQUEST_ID:
             raise NoSuchRequest(f"{request_id} is no request ID")
         with self._session() as session:
             answer = self._ask(session, request_id)
@@ -224,35 +204,22 @@ class CertsrvConnection:
         last_known_id: int,
         known: Collection[int] = (),
         *,
-        limit: int = MAX_PROBED,
-    ) -> Search:
-        """Ask for one request ID after the other above the last known one.
+        limit: int = lost.MAX_PROBED,
+    ) -> lost.Search:
+        """Look for a request among those above the last known one; see `lost.search`.
 
-        A CA shows nothing of other people's requests, so an ID that shows nothing may lie before ours: the search
-        ends at the find, at `limit`, or after two minutes.
-
-        Args:
-            public_key: SubjectPublicKeyInfo of the lost request.
-            since: when it was sent; certificates that begin a day or more before are older requests of the same key.
-            known: request IDs that belong to other orders of ours.
+        Raises:
+            CaUnreachable, AccessDenied: the CA could not be asked.
         """
-        undecided: list[int] = []
-        deadline = time.monotonic() + SEARCH_TIME
-        current = last_known_id
         with self._session() as session:
-            for current in range(last_known_id + 1, min(last_known_id + limit, _MAX_ID) + 1):
-                if current in known:
-                    continue
-                answer = self._ask(session, current)
+
+            def ask(request_id: int) -> Response | None:
+                answer = self._ask(session, request_id)
                 if isinstance(answer, Error):
                     raise CaUnreachable(f"{self.service} cannot be searched for the request: {answer.message}")
-                if isinstance(answer, Retrieved) and _is_for(answer.certificate, public_key, since):
-                    return Search(_response(answer, current), tuple(undecided), current)
-                if isinstance(answer, Pending):
-                    undecided.append(current)
-                if time.monotonic() > deadline:
-                    break
-        return Search(None, tuple(undecided), current)
+                return _response(answer, request_id)
+
+            return lost.search(ask, public_key, since, last_known_id, known, limit=limit)
 
     # -- inside
 
@@ -402,11 +369,6 @@ def _numbers(page: str, last_known_id: int) -> Iterator[int]:
             return
         yield outcome.request_id
         page = re.sub(rf"(?<!\d){outcome.request_id}(?!\d)", " ", page)
-
-
-def _is_for(certificate: bytes, public_key: bytes, since: datetime) -> bool:
-    view = CertificateView.parse(certificate)
-    return view.public_key_info == public_key and view.not_before > since - _CLOCK_TOLERANCE
 
 
 # -- behind the registry ---------------------------------------------------------------------------------------------

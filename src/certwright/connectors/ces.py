@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from threading import Lock
 from typing import Final
 
@@ -34,7 +34,7 @@ from certwright.adcs.request import (
     RequestFlags,
     Response,
 )
-from certwright.connectors.certsrv import Search
+from certwright.connectors import lost
 from certwright.connectors.chains import completed
 from certwright.connectors.errors import AnswerLost, NotEnrollmentServices, WrongCertificate
 from certwright.connectors.http import SUBMIT_TIMEOUT
@@ -53,13 +53,8 @@ from certwright.wire.xml import Element
 
 KNOWN_FOR: Final = 600.0
 """Seconds for which what CEP said of a CA's address is used again."""
-MAX_PROBED: Final = 500
-"""How many request IDs `find_lost` asks for at most."""
-SEARCH_TIME: Final = 120.0
 
 _TAKEN: Final = "Taken Under Submission"
-_CLOCK_TOLERANCE: Final = timedelta(days=1)
-_MAX_ID: Final = 0xFFFF_FFFF
 _SUPPLIES_SUBJECT: Final = 0x1
 _FORMATS: Final = frozenset({RequestFlags.DETECT, RequestFlags.PKCS10, RequestFlags.CMS, RequestFlags.CMC})
 _FACILITIES: Final = (0x8009, 0x800B)
@@ -363,7 +358,7 @@ class CesConnection:
         """
         if request_id is None or serial_number is not None:
             raise NotSupported("over CES a request is found by its request ID only")
-        if not 0 < request_id <= _MAX_ID:
+        if not 0 < request_id <= lost.MAX_REQUEST_ID:
             raise NoSuchRequest(f"{request_id} is no request ID")
         place = self.locate()
         with self._session(place) as session:
@@ -414,27 +409,20 @@ class CesConnection:
 
     # -- a lost answer
 
-    def search(self, public_key: bytes, since: datetime, last_known_id: int, known: Collection[int] = ()) -> Search:
-        """Ask for one request ID after the other above the last known one, as `CertsrvConnection.search` does."""
+    def search(
+        self, public_key: bytes, since: datetime, last_known_id: int, known: Collection[int] = ()
+    ) -> lost.Search:
+        """Look for a request among those above the last known one; see `lost.search`."""
         place = self.locate()
-        undecided: list[int] = []
-        deadline = time.monotonic() + SEARCH_TIME
-        current = last_known_id
         with self._session(place) as session:
-            for current in range(last_known_id + 1, min(last_known_id + MAX_PROBED, _MAX_ID) + 1):
-                if current in known:
-                    continue
+
+            def ask(request_id: int) -> Response | None:
                 try:
-                    answer = self._ask(session, place, current, RequestFlags.DETECT)
+                    return self._ask(session, place, request_id, RequestFlags.DETECT)
                 except NoSuchRequest:
-                    answer = None
-                if answer is not None and answer.certificate and _is_for(answer.certificate, public_key, since):
-                    return Search(answer, tuple(undecided), current)
-                if answer is not None and answer.disposition is Disposition.UNDER_SUBMISSION:
-                    undecided.append(current)
-                if time.monotonic() > deadline:
-                    break
-        return Search(None, tuple(undecided), current)
+                    return None
+
+            return lost.search(ask, public_key, since, last_known_id, known)
 
     # -- inside
 
@@ -536,8 +524,3 @@ def _words(detail: EnrollmentDetail, reason: str) -> tuple[HResult, str]:
         return HResult(number), message
     except ValueError:
         return HResult.E_UNEXPECTED, message if code in message.lower() else f"{message} ({code})"
-
-
-def _is_for(certificate: bytes, public_key: bytes, since: datetime) -> bool:
-    view = CertificateView.parse(certificate)
-    return view.public_key_info == public_key and view.not_before > since - _CLOCK_TOLERANCE

@@ -6,12 +6,9 @@ Every error says what was seen (`what`) and what to do about it (`fix`); its mes
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING
 
 from certwright.adcs.errors import AccessDenied, AdcsError, CaUnreachable, HResult
-
-if TYPE_CHECKING:
-    from certwright.connectors.trust import ServerCertificate
+from certwright.connectors.server_certificate import ServerCertificate
 
 
 class ServiceFault(CaUnreachable):

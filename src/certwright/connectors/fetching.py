@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import io
+import re
 import socket
 import ssl
 import time
@@ -27,17 +28,22 @@ PATIENCE: Final = 6.0
 """Seconds that a whole exchange may take, the name's resolution aside."""
 _CHUNK: Final = 64 << 10
 _PORTS: Final = {"http": 80, "https": 443}
+_ABSENT: Final = (404, 410)
+_ETAG: Final = re.compile(r'(?:W/)?"[!#-~]{0,200}"')
+_DATE: Final = re.compile(r"[A-Za-z]{3}, [0-9]{2} [A-Za-z]{3} [0-9]{4} [0-9:]{8} GMT")
 
 
 class LocationError(Exception):
     """A location gives nothing. The sentence is for people.
 
-    `is_not_asked`: nobody was asked, so nothing is known of it.
+    `is_not_asked`: nobody was asked, so nothing is known of it. `is_absent`: whoever was asked says that there is
+    nothing.
     """
 
-    def __init__(self, message: str, *, is_not_asked: bool = False) -> None:
+    def __init__(self, message: str, *, is_not_asked: bool = False, is_absent: bool = False) -> None:
         super().__init__(message)
         self.is_not_asked = is_not_asked
+        self.is_absent = is_absent
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +55,35 @@ class Question:
     body: bytes = b""
     content_type: str = ""
     patience: float = 0.0  # seconds that the exchange may take; the usual where it is 0
+
+
+@dataclass(frozen=True, slots=True)
+class Validators:
+    """By what a server tells whether an answer is still the one it gave before. RFC 9110 8.8."""
+
+    etag: str = ""
+    modified: str = ""
+
+    def __bool__(self) -> bool:
+        return bool(self.etag or self.modified)
+
+    @classmethod
+    def of(cls, headers: http.client.HTTPMessage) -> Validators:
+        """Those of an answer; what is no validator is left out: it would be sent back as it came."""
+        etag, modified = headers.get("ETag", ""), headers.get("Last-Modified", "")
+        return cls(etag if _ETAG.fullmatch(etag) else "", modified if _DATE.fullmatch(modified) else "")
+
+
+NO_VALIDATORS: Final = Validators()
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a location gave. `is_same`: what its validators came with still stands there, and was not sent again."""
+
+    body: bytes
+    validators: Validators = NO_VALIDATORS
+    is_same: bool = False
 
 
 class Source(Protocol):
@@ -72,7 +107,11 @@ class Fetcher:
         self._resolver = resolver
 
     def fetch(self, question: Question) -> bytes:
-        """The body of an answer with status 200.
+        """The body of an answer with status 200. Raises as `ask`."""
+        return self.ask(question).body
+
+    def ask(self, question: Question, known: Validators = NO_VALIDATORS) -> Found:
+        """An answer with status 200, or 304 where it is the `known` one. RFC 9110 13.1.
 
         Raises:
             LocationError: the URL may not be asked, nobody answers, or the answer is none.
@@ -85,7 +124,7 @@ class Fetcher:
         deadline = time.monotonic() + patience
         try:
             with _connected(parts.scheme, host, address, port, deadline) as channel:
-                return _exchange(channel, question, parts, deadline)
+                return _exchange(channel, question, parts, deadline, known)
         except (OSError, http.client.HTTPException) as error:
             raise LocationError(f"{host} gives no answer: {_why(error, patience)}") from error
 
@@ -155,7 +194,9 @@ def _connected(scheme: str, host: str, address: str, port: int, deadline: float)
             yield secured
 
 
-def _exchange(channel: socket.socket, question: Question, parts: SplitResult, deadline: float) -> bytes:
+def _exchange(
+    channel: socket.socket, question: Question, parts: SplitResult, deadline: float, known: Validators
+) -> Found:
     method = "POST" if question.body else "GET"
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     lines = [
@@ -168,18 +209,26 @@ def _exchange(channel: socket.socket, question: Question, parts: SplitResult, de
     ]
     if question.body:
         lines += [f"Content-Type: {question.content_type}", f"Content-Length: {len(question.body)}"]
+    if known.etag:
+        lines.append(f"If-None-Match: {known.etag}")
+    if known.modified:
+        lines.append(f"If-Modified-Since: {known.modified}")
     channel.settimeout(max(0.001, deadline - time.monotonic()))
     channel.sendall("\r\n".join([*lines, "", ""]).encode("ascii") + question.body)
     with http.client.HTTPResponse(_Wire(channel, deadline), method=method) as response:  # type: ignore[arg-type]
         response.begin()
+        if response.status == 304 and known:
+            return Found(b"", known, is_same=True)
         if response.status in range(300, 400):
             raise LocationError(f"{parts.hostname} leads elsewhere (HTTP status {response.status})")
         if response.status != 200:
-            raise LocationError(f"{parts.hostname} answers with HTTP status {response.status}")
+            raise LocationError(
+                f"{parts.hostname} answers with HTTP status {response.status}", is_absent=response.status in _ABSENT
+            )
         body = response.read(question.limit + 1)
     if len(body) > question.limit:
         raise LocationError(f"the answer has more than {question.limit} bytes")
-    return body
+    return Found(body, Validators.of(response.headers))
 
 
 def _why(error: BaseException, patience: float) -> str:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache, partial
@@ -15,7 +15,17 @@ from typing import Final, TypeVar
 import structlog
 
 from certwright.adcs.errors import HResult, InvalidArgument
-from certwright.adcs.interfaces import CrlKind, Forecast, Preview, Restriction, Row, SettingDescription, Sort, Table
+from certwright.adcs.interfaces import (
+    CrlKind,
+    Delivery,
+    Forecast,
+    Preview,
+    Restriction,
+    Row,
+    SettingDescription,
+    Sort,
+    Table,
+)
 from certwright.adcs.properties import CaProperty, PropertyValue
 from certwright.adcs.request import NO_ATTRIBUTES, RequestAttributes, RequestFlags, Response
 from certwright.adcs.requester import Requester, Sid
@@ -24,13 +34,14 @@ from certwright.adcs.security import SecurityDescriptor
 from certwright.adcs.template import CertificateTemplate
 from certwright.ca.administration import Administration
 from certwright.ca.authority import Authority
-from certwright.ca.configuration import SETTINGS
 from certwright.ca.forecast import forecast
 from certwright.ca.issuer import Issuer
 from certwright.ca.properties import CaProperties
 from certwright.ca.replies import Replies
-from certwright.ca.submissions import Submission
+from certwright.ca.settings import SETTINGS
+from certwright.ca.submissions import Along, Submission
 from certwright.directory.base import EnrollmentService
+from certwright.pki.pkcs10 import VerifiedRequest
 
 log = structlog.get_logger(__name__)
 
@@ -71,6 +82,17 @@ class LocalCertRequest:
     ) -> Response:
         submission = self._ca.authority.look_up(self._requester, request, attributes, flags)
         return self.completed(self._ca.issuer.submit(submission), submission)
+
+    def submit_soon(
+        self, request: VerifiedRequest, attributes: RequestAttributes, along: Along | None = None
+    ) -> Future[Response]:
+        """Hand in a PKCS#10 that this process read and verified already; its answer comes later.
+
+        Args:
+            along: written in the transaction of the decision, with it or not at all.
+        """
+        submission = self._ca.authority.look_up(self._requester, request.request.der, attributes, RequestFlags.PKCS10)
+        return self._ca.issuer.submit_soon(submission._replace(verified=request, along=along))
 
     def retrieve(
         self,
@@ -165,6 +187,9 @@ class LocalCertAdmin:
 
     def publish_crls(self, kind: CrlKind = CrlKind.BASE_AND_DELTA) -> None:
         self._administration.publish_crls(self._officer, kind)
+
+    def deliveries(self) -> Sequence[Delivery]:
+        return self._administration.deliveries(self._officer)
 
     def view(
         self,

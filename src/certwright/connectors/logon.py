@@ -27,8 +27,8 @@ from spnego.channel_bindings import GssChannelBindings
 from certwright.adcs.errors import BadRequest, CaUnreachable, ConfigurationError
 from certwright.connectors.errors import ConnectionFailed, LogonCause, LogonRefused, TlsFailed
 from certwright.connectors.handshake import Initiator, KerberosInitiator, NtlmInitiator, require_kerberos
+from certwright.connectors.server_certificate import colons
 from certwright.connectors.service import AuthScheme, CredentialKind, ServiceAddress, ServiceCredential
-from certwright.connectors.trust import colons
 from certwright.pki.certificate import CertificateView
 from certwright.pki.channel_binding import tls_server_end_point
 from certwright.pki.errors import EncodingError

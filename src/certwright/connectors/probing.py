@@ -26,9 +26,10 @@ from certwright.connectors.errors import (
 )
 from certwright.connectors.http import CONNECT_TIMEOUT, SUBMIT_TIMEOUT, Session
 from certwright.connectors.reading import CaReader, OfferedTemplate
+from certwright.connectors.server_certificate import ServerCertificate
 from certwright.connectors.service import AuthScheme, ServiceAddress, ServiceCredential
 from certwright.connectors.soap import Refused, SoapSession
-from certwright.connectors.trust import ServerCertificate, Trust, explain, look_at, verifying_context
+from certwright.connectors.trust import Trust, explain, look_at, verifying_context
 from certwright.pki.certificate import CertificateView
 from certwright.wire.xcep import ClientAuthentication, PolicyResponse
 

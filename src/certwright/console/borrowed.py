@@ -17,11 +17,12 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy as lazy
 
 from certwright.adcs.events import AuditEvent
-from certwright.console.borrowed_sentences import DISPOSITIONS, POLICY_AND_AUDIT, REFUSALS
+from certwright.console.borrowed_sentences import DISPOSITIONS, DOCTOR, POLICY_AND_AUDIT, REFUSALS, RIGHTS
 from certwright.directory.security_audit.catalogue import ESCALATIONS
 from certwright.ndes.settings import MEANINGS
 
 _MAX_NESTED: Final = 3
+_OF_CAS: Final = (*POLICY_AND_AUDIT, *REFUSALS, *DISPOSITIONS)
 _GAP: Final = re.compile(r"%\(([a-h])\)s")
 _NAMES: Final = {"adcs ": "AD CS ", "api ": "API ", "ca ": "CA ", "crl ": "CRL ", "ndes ": "NDES "}
 
@@ -57,23 +58,65 @@ def standing_reason(number: str, reason: str) -> str:
     for sentence in (escalation.here, escalation.look):
         if sentence and reason.endswith(sentence):
             return reason.removesuffix(sentence) + _(sentence)
-    return reason
+    return said(reason)
 
 
 def said(text: str) -> str:
     """A sentence of a CA or of the security audit in the language of whoever looks; others stay as they are."""
-    return _said(text, 0)
+    return _said(text, _OF_CAS, 0)
 
 
-def _said(text: str, depth: int) -> str:
-    if (get_language() or "en").startswith("en") or " " not in text or depth > _MAX_NESTED:
+def diagnosed(text: str) -> str:
+    """The same for what the doctor of a domain says."""
+    return _said(text, DOCTOR, 0)
+
+
+def _said(text: str, sentences: tuple[str, ...], depth: int) -> str:
+    if _in_english() or " " not in text or depth > _MAX_NESTED:
         return text
-    for sentence in _templates():
+    for sentence in _templates(sentences):
         filled = sentence.filled_in(text)
         if filled is not None:
-            inside = {name: _said(value, depth + 1) for name, value in filled.items()}
+            inside = {name: _said(value, sentences, depth + 1) for name, value in filled.items()}
             return _(sentence.text) % inside if inside else _(sentence.text)
     return _(text)  # what rules say of a request that passed
+
+
+def _in_english() -> bool:
+    return (get_language() or "en").startswith("en")
+
+
+_OBJECTS: Final[Mapping[str, Any]] = {
+    "template ": lazy("template %(name)s"),
+    "CA ": lazy("CA %(name)s"),
+    "domain controller ": lazy("domain controller %(name)s"),
+}
+
+
+def object_name(text: str) -> str:
+    """What a finding of the security audit is about; a distinguished name stays as it is."""
+    for kind, words in _OBJECTS.items():
+        if text.startswith(kind):
+            return str(words) % {"name": text.removeprefix(kind)}
+    return text
+
+
+def entry(text: str) -> str:
+    r"""An entry of a list of permissions, `CORP\Domain Users: Full Control, inherited`: the right in words."""
+    who, colon, right = text.rpartition(": ")
+    if _in_english() or not colon:
+        return text
+    own = right.removesuffix(", inherited")
+    words = _(own) if own in RIGHTS else _(" and ").join(map(_right, own.split(" and ")))
+    inherited = "" if own == right else _(", inherited")
+    return f"{who}: {words}{inherited}"
+
+
+def _right(name: str) -> str:
+    """One right; what it is about, an attribute for example, stays as it is."""
+    if name in RIGHTS:
+        return _(name)
+    return _("Write %(what)s") % {"what": name.removeprefix("Write ")} if name.startswith("Write ") else name
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,19 +151,16 @@ class _Template:
         return dict(zip(self.names, (*found, text[at:end]), strict=True))
 
 
-@lru_cache(maxsize=1)
-def _templates() -> Sequence[_Template]:
+@lru_cache(maxsize=2)
+def _templates(sentences: tuple[str, ...]) -> Sequence[_Template]:
     """Those with the most words of their own first: the others may be part of them."""
-    made = [
-        _Template(each, tuple(_GAP.split(each)[::2]), tuple(_GAP.findall(each)))
-        for each in (*POLICY_AND_AUDIT, *REFUSALS, *DISPOSITIONS)
-    ]
+    made = [_Template(each, tuple(_GAP.split(each)[::2]), tuple(_GAP.findall(each))) for each in sentences]
     return sorted(made, key=lambda each: sum(map(len, each.words)), reverse=True)
 
 
 def sentences() -> Iterator[str]:
     """Everything above, as it is marked for the catalogue."""
-    yield from (*POLICY_AND_AUDIT, *REFUSALS, *DISPOSITIONS)
+    yield from (*_OF_CAS, *DOCTOR, *RIGHTS)
     yield from (event_name(event.name) for event in AuditEvent if not event.name.startswith("CONSOLE_"))
     yield from MEANINGS.values()
     for escalation in ESCALATIONS.values():

@@ -16,11 +16,18 @@ POLICY_AND_AUDIT: Final = (
     ),
     "a certificate for any purpose",
     "A certificate manager approved the request.",
+    "a certificate of a CA that members of the domain trust or build chains with",
     "a certificate of a CA",
+    "a policy that stands for a group",
     "A standalone CA takes no requests on behalf of others; ask as the account the certificate is for.",
+    "A standalone CA issues after a certificate manager's approval.",
     "a standalone CA takes the names from the request",
     "An AD CS CA without the update of November 2024 would let the enrollee choose the usages; this CA does not.",
+    "an enrollment agent's signature is accepted",
+    "an object that a CRL is published to",
+    "an OID, which may be linked to a group and so give membership in it (ESC13)",
     "cannot happen here",
+    "CertificateMappingMethods has 0x4: Schannel maps by the user principal name alone",
     "Certificates that log on would not carry the SID of their account, and could be used for another one.",
     "certsrv.msc, %(a)s, Properties, Security: take Manage CA and Issue and Manage Certificates from %(b)s.",
     "certtmpl.msc, %(a)s, %(b)s",
@@ -38,8 +45,13 @@ POLICY_AND_AUDIT: Final = (
     "In Active Directory these permissions would let others than administrators change the template.",
     "Issuance Requirements: CA certificate manager approval.",
     "it answers over plain HTTP, where nothing binds a logon to its server",
+    (
+        "it is the service account of this installation: certwright domain publish let it keep the CA's own entry, "
+        "its certificates and its CRLs up to date"
+    ),
     "it issues without approval",
     "it names no single certificate",
+    "its issuance policy stands for membership in %(a)s",
     "its permissions let others than administrators write",
     "Keys of the kind %(a)s are not accepted: use RSA or an elliptic curve key on %(b)s.",
     "Let a certificate manager look: certwright ca set request-disposition=pend --ca '%(a)s'.",
@@ -47,10 +59,16 @@ POLICY_AND_AUDIT: Final = (
     "Let the agents' own group enroll only, and require approval (template set %(a)s approval=on).",
     "Let the agents' own group enroll only, or require approval (template set %(a)s approval=on).",
     "msPKI-RA-Application-Policies=enrollment agent",
+    "name rules allow logon names",
+    "name rules allow logon names: %(a)s",
     "Name the usages it is for (template set %(a)s eku=...), or require approval (template set %(b)s approval=on).",
+    "no CA publishes it: whoever publishes it opens this",
     "No certificate of this CA carries the SID of its account, so each could be used for another one.",
     "No name rule covers names of this kind: %(a)s.",
     "no name rule of the template is for this account",
+    "no name rules",
+    "no SID in the certificate",
+    "nobody approves, nobody signs",
     "None of the certificates that signed the request is for Certificate Request Agents.",
     "Nothing: guard this account and its keytab as you guard the CA.",
     "On the CA: certutil -setreg CA\\InterfaceFlags +IF_ENFORCEENCRYPTICERTREQUEST, and restart certsvc.",
@@ -77,9 +95,11 @@ POLICY_AND_AUDIT: Final = (
         "Say what may be named (template set %(a)s name-rules.dns-suffixes=...), or require approval "
         "(template set %(b)s approval=on)."
     ),
+    "schema version 1",
     "Security: take Enroll from %(a)s.",
     "Security: take Write and Full control, and the ownership, from %(a)s.",
     "Set StrongCertificateBindingEnforcement to 2 and take 0x4 out of CertificateMappingMethods.",
+    "StrongCertificateBindingEnforcement is 0: the SID in certificates is not looked at",
     "Subject and alternative names can be certified.",
     "Subject Name: build from this Active Directory information.",
     "Take the groups that everybody is in out of %(a)s.",
@@ -96,6 +116,7 @@ POLICY_AND_AUDIT: Final = (
     "Take these rights from %(a)s: ADSI Edit (or ldp.exe), %(b)s, Security and Owner.",
     "Take these rights from %(a)s: ADSI Edit (or ldp.exe), %(b)s, Security.",
     "Take Write and Full control from %(a)s (console: Certificate Templates, %(b)s, Security).",
+    "template %(a)s: %(b)s",
     "The account has no common name.",
     "the account is an administrator's",
     "The account is in the directory and enabled.",
@@ -103,9 +124,12 @@ POLICY_AND_AUDIT: Final = (
     "The account %(a)s is unknown or disabled.",
     "The account %(a)s is %(b)s.",
     "the attribute SAN of a request becomes a name",
+    "the certificate may be used for any purpose",
+    "the certificate may be used for %(a)s",
     "The certificate of this CA is valid from %(a)s to %(b)s only: renew it.",
     "The certificate template %(a)s asks for a CA of compatibility level %(b)s; this one has %(c)s.",
     "The certificate template %(a)s asks for a key of the algorithm %(b)s; the request has %(c)s.",
+    "The certificate template %(a)s asks for authorized signatures (%(b)s)",
     "The certificate template %(a)s asks for renewal with the same key; the request has another.",
     "The certificate template %(a)s cannot be used: %(b)s. Correct the template.",
     (
@@ -124,7 +148,6 @@ POLICY_AND_AUDIT: Final = (
     "The certificate template %(a)s requires key attestation, which this CA does not support.",
     "The certificate template %(a)s requires key attestation; the request has no attestation statement.",
     "The certificate template %(a)s requires that the private key is archived; the request carries none.",
-    "The certificate template %(a)s requires %(b)s authorized signature%(c)s",
     (
         "The certificate to be renewed is of the template %(a)s; a renewal keeps its template, and the "
         "request asks for %(b)s."
@@ -132,6 +155,9 @@ POLICY_AND_AUDIT: Final = (
     "The certificate to be renewed was issued to somebody else than %(a)s.",
     "The certificate would name nobody: there is neither a subject nor an alternative name.",
     "The certificate %(a)s (%(b)s)",
+    "the computer account of a CA",
+    "the container %(a)s and what is made in it",
+    "the directory could not be read",
     "The directory does not know the account %(a)s.",
     "The directory has no DNS host name for %(a)s: set dNSHostName of the account.",
     "The directory has no mail address for %(a)s: set mail of the account.",
@@ -143,12 +169,15 @@ POLICY_AND_AUDIT: Final = (
     "the DNS name %(a)s",
     "the domain %(a)s in the subject",
     "The elliptic curve %(a)s is not accepted: use %(b)s.",
+    "the enrollee supplies the subject",
     "The enrollment agent's certificate was issued to somebody else than %(a)s.",
+    "the entry under which clients find a CA and the templates it publishes",
     "The extension %(a)s: %(b)s.",
     "The extensions to be taken over can be read.",
     "the IP address %(a)s",
     "The issuance policies in the request: %(a)s.",
     "The key is of a kind and a quality that this CA accepts.",
+    "the key recovery agents, who can open archived keys",
     "The key usage asked for: %(a)s.",
     "The mail address of %(a)s, %(b)s, cannot be certified.",
     "the mail address %(a)s",
@@ -194,6 +223,7 @@ POLICY_AND_AUDIT: Final = (
     "then in ADSI Edit: take 0x80000 out of msPKI-Enrollment-Flag.",
     "This CA is set to deny every request (request-disposition).",
     "what opens the CA's key lies there in clear",
+    "which CAs may issue certificates that log on",
     "Whoever gets a certificate with these names logs on as %(a)s.",
     "Whoever has a shell on the CA may sign certificates with its key.",
     "Whoever holds an enrollment agent's certificate and is in %(a)s may log on as anybody.",
@@ -203,8 +233,8 @@ POLICY_AND_AUDIT: Final = (
     "Whoever may enroll for a logon certificate may have anybody's name in it.",
     "%(a)s and %(b)s others",
     "%(a)s by certificates for %(b)s; no certificate that signed the request is for that.",
-    "%(a)s in the subject",
     "%(a)s in the subject is no text, and no name rule covers it.",
+    "%(a)s in the subject",
     "%(a)s in the subject: no name rule covers this attribute.",
     "%(a)s is a group; certificates are issued to users and computers.",
     "%(a)s is not a computer, and the template is for computers.",
@@ -231,8 +261,10 @@ POLICY_AND_AUDIT: Final = (
         "%(a)s may not ask for a certificate of %(b)s for %(c)s: no restriction of this CA's enrollment "
         "agents allows it."
     ),
+    "%(a)s offers %(b)s",
     "%(a)s was not issued by this CA.",
     "%(a)s, an additional host name of %(b)s, is neither a DNS name nor an IP address.",
+    "%(a)s: its permissions may not be read by this account",
     "%(a)s; the request has none.",
     "%(a)s; the request has %(b)s.",
 )
@@ -277,3 +309,121 @@ DISPOSITIONS: Final = (
     "Taken Under Submission  %(a)s",
 )
 """Disposition messages, as certutil shows them."""
+
+DOCTOR: Final = (
+    "add an A or AAAA record for %(a)s in the domain's DNS",
+    "certwright domain publish --user Administrator, or %(a)s",
+    (
+        "check account and %(a)s in [directory]; with Kerberos also the clock, and that the realm's controllers "
+        "are found (DNS, or krb5.conf)"
+    ),
+    "choose nearer controllers (site, controllers), or look for what slows this one down",
+    "compare the clocks",
+    "correct account in [directory]: the name without the domain",
+    "correct ca-file in certwright.toml",
+    "correct it with Certificate Templates (certtmpl.msc) or an LDAP tool",
+    "correct keytab, or export it once more",
+    "dangerous in the domain: %(a)s",
+    "enable the account",
+    "export it: %(a)s",
+    "give the account that reads the directory the rights that Authenticated Users have by default",
+    "give the domain controller a certificate for LDAP over TLS; Basic logons are checked through it",
+    "it does not say its time understandably (%(a)s)",
+    "it has no key of %(a)s",
+    "it is disabled",
+    "it is missing, or the account may not read it",
+    "it is not published in the domain: its members do not find it",
+    "it is passed over: %(a)s",
+    "its certificate ends on %(a)s",
+    "its certificate is not trusted: %(a)s",
+    "its password expires one day",
+    "join the right domain, or give the account the rights that Authenticated Users have by default",
+    "LDAP over TLS does not work: %(a)s",
+    "let this host use a name server that knows the domain, or correct controllers",
+    "make it again: %(a)s",
+    "make one, and name it in [authentication] of certwright.toml: %(a)s",
+    'New-ADObject -Type %(a)s -Name "%(b)s" -Path "%(c)s", as an administrator of the forest',
+    "no account holds this name: there is no Kerberos for it",
+    "NTLM for the domain's accounts can be offered",
+    "one question takes %(a)s seconds",
+    (
+        "only if clients without Kerberos need it: install winbind, join this host (net ads join), and let this "
+        "account into the group winbindd_priv"
+    ),
+    "open TCP port %(a)s to %(b)s in the firewalls between",
+    "published, and up to date",
+    (
+        "put the certificate of the CA that issued it into %(a)s, or give the controller a certificate with its "
+        "full name %(b)s"
+    ),
+    "raise the forest's schema and configuration to at least Windows 2000's (adprep), or let the account read",
+    "renew it on the controller",
+    "see the findings about the controllers above",
+    "Set-ADUser %(a)s -KerberosEncryptionType AES128,AES256, set its password anew, then: %(b)s",
+    "set its password to never expire: Set-ADUser %(a)s -PasswordNeverExpires $true",
+    "stands for %(a)s",
+    "start %(a)s on the controller, or open TCP port %(b)s to it",
+    (
+        "switch AES on for %(a)s (Set-ADUser %(b)s -KerberosEncryptionType AES128,AES256), set its password "
+        "anew, then: %(c)s"
+    ),
+    "synchronise this host's clock with the domain controllers (NTP: chrony, systemd-timesyncd)",
+    "take it from all but one: %(a)s",
+    "the clocks differ by %(a)s seconds",
+    "the domain has no certificate templates",
+    "the domain has no such account",
+    "the domain has no such template",
+    "the keytab has only keys that are not AES (RC4)",
+    (
+        "the keytab has version %(a)s of the key, %(b)s has version %(c)s: its password was changed after the "
+        "keytab was made"
+    ),
+    "the name has no address here: %(a)s",
+    "there is no file %(a)s",
+    "there, and enabled",
+    "there, with all %(a)s below it",
+    "this host's own name has no address: %(a)s",
+    "trusted, until %(a)s",
+    (
+        "use a name server of the domain for this host, or name one with name-servers in certwright.toml; or "
+        "name the controllers there"
+    ),
+    "what this system trusts",
+    ("winbind's ntlm_auth is not on this host: NTLM is not offered to the domain's accounts; Kerberos and Basic are"),
+    "%(a)s accounts hold this name (%(b)s): no ticket is issued for it",
+    "%(a)s allows RC4 only; only AES is taken here",
+    "%(a)s answers in %(b)s",
+    "%(a)s does not answer within %(b)s seconds",
+    "%(a)s does not say that it takes AES, so that its tickets are RC4; only AES is taken here",
+    "%(a)s domain controllers by %(b)s: %(c)s",
+    "%(a)s holds it, but no keytab is configured: Kerberos is off",
+    "%(a)s holds it, but the keytab has no key of it",
+    "%(a)s is let in, in %(b)s",
+    "%(a)s lacks %(b)s on %(c)s",
+    "%(a)s objects in the domain are not as they should be",
+    "%(a)s refuses: %(b)s",
+    "%(a)s templates",
+    "%(a)s; Kerberos allows %(b)s",
+    "%(a)s, version %(b)s, AES",
+)
+"""What the doctor of a domain finds, and what to do about it; and why a template is not published there."""
+
+RIGHTS: Final = (
+    "Account Restrictions",
+    "All Extended Rights",
+    "AutoEnroll",
+    "Create Objects Below",
+    "Enroll",
+    "Full Control",
+    "Issue and Manage Certificates",
+    "Manage CA",
+    "Manage CA and Issue and Manage Certificates",
+    "Modify Owner",
+    "Modify Permissions",
+    "owner",
+    "Public Information",
+    "Request Certificates",
+    "Reset Password",
+    "Write All Properties",
+)
+"""Rights, as entries of permissions name them."""

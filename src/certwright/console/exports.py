@@ -6,34 +6,43 @@ import csv as csv_module
 import io
 import json
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import IO, Any, Final
 
 from django.http import StreamingHttpResponse
 
 CHUNK: Final = 64 << 10
+XLSX: Final = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
+ZIP: Final = "application/zip"
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 
 
 def csv(name: str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> StreamingHttpResponse:
     """Comma separated values, UTF-8 with its mark so that spreadsheets know."""
-    return _download(_csv(header, rows), f"{name}.csv", "text/csv; charset=utf-8")
+    return streamed(f"{name}.csv", "text/csv; charset=utf-8", _csv(header, rows))
 
 
 def json_lines(name: str, rows: Iterable[dict[str, Any]]) -> StreamingHttpResponse:
     """One JSON object a line."""
     lines = (json.dumps(row, ensure_ascii=False, default=_text).encode() + b"\n" for row in rows)
-    return _download(_joined(lines), f"{name}.jsonl", "application/jsonl; charset=utf-8")
+    return streamed(f"{name}.jsonl", "application/jsonl; charset=utf-8", _joined(lines))
 
 
 def xlsx(name: str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> StreamingHttpResponse:
     """A workbook with one sheet; at most 1,048,575 rows, as the format has it."""
-    kind = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
-    return _download(_xlsx(header, rows), f"{name}.xlsx", kind)
+    return streamed(f"{name}.xlsx", XLSX, _xlsx(header, rows))
 
 
-def _download(chunks: Iterator[bytes], name: str, content_type: str) -> StreamingHttpResponse:
+def whole(name: str, content_type: str, write: Callable[[IO[bytes]], object]) -> StreamingHttpResponse:
+    """A file that is written to its end before anything of it is sent: what fails, fails before the first octet."""
+    chunks = _spooled(write)
+    next(chunks)
+    return streamed(name, content_type, chunks)
+
+
+def streamed(name: str, content_type: str, chunks: Iterator[bytes]) -> StreamingHttpResponse:
+    """A download as it is made."""
     response = StreamingHttpResponse(chunks, content_type=content_type)
     response["Content-Disposition"] = f'attachment; filename="{name}"'
     return response
@@ -64,9 +73,15 @@ def _xlsx(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> Iterator[byte
         if number >= 1_048_575:
             break
         sheet.append([ILLEGAL_CHARACTERS_RE.sub("?", _harmless(_text(value)))[:32_767] for value in row])
+    yield from _spooled(book.save)
+
+
+def _spooled(write: Callable[[IO[bytes]], object]) -> Iterator[bytes]:
+    """Nothing once it is written, then what was written. Whoever stops asking, or never does, leaves no file open."""
     with tempfile.TemporaryFile() as file:
-        book.save(file)
+        write(file)
         file.seek(0)
+        yield b""
         while chunk := file.read(CHUNK):
             yield chunk
 

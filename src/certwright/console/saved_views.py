@@ -72,6 +72,12 @@ def filters_for(viewer: Viewer) -> Sequence[SavedView]:
     return visible(viewer, INVENTORY)
 
 
+def filters_of(account: str) -> Sequence[RuleView]:
+    """The same for an account that is not signed in here, by its name: its own views and what others share."""
+    found = SavedView.objects.filter(Q(account__username__iexact=account) | Q(shared=True), page=INVENTORY)
+    return [_as_filter(view) for view in found.order_by("name", "id")]
+
+
 def filter_called(viewer: Viewer, view_id: int, kept: RuleView | None = None) -> RuleView:
     """A view as a notification rule keeps it.
 

@@ -6,7 +6,6 @@ listener adds `Date`, `Connection` and `Content-Length`, and sends no body where
 
 from __future__ import annotations
 
-from concurrent.futures import Executor
 from typing import NamedTuple, Protocol, runtime_checkable
 
 
@@ -49,10 +48,10 @@ class PlainService(Protocol):
 
 @runtime_checkable
 class OwnThreads(Protocol):
-    """A service that may wait for others, and has threads for that: nobody else's answer waits with it."""
+    """A service that has threads of its own, and answers questions together: nobody else's answer waits with it."""
 
-    @property
-    def executor(self) -> Executor: ...
+    async def answer_later(self, question: Question) -> Reply:
+        """In the place of `work_out`. Raises nothing."""
 
 
 @runtime_checkable

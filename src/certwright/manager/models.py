@@ -157,6 +157,7 @@ class Order(models.Model):
     renew_days = models.IntegerField(default=0)  # before expiry; 0: by no rule of its own
     token = models.TextField(null=True, unique=True)
     deleted = models.BigIntegerField(null=True)
+    deleted_by = models.TextField(db_default="")
 
     class Meta:
         db_table = "manager_order"

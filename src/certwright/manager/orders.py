@@ -419,7 +419,7 @@ class Orders:
             order = _found(change.connection, order_id)
             if order.state is OrderState.SUBMITTING:
                 raise BadRequestState(f"Order {order_id} is being sent; delete its record when it is answered.")
-            rows.hide(change.connection, order_id, change.when)
+            rows.hide(change.connection, order_id, change.when, actor)
             renewals.forget_order(change.connection, [order_id])
             change.record(
                 AuditEvent.ORDER_DELETED,
@@ -431,6 +431,18 @@ class Orders:
                     "common_name": order.common_name,
                 },
             )
+
+    def deleted(self, order_id: int) -> tuple[Order, str]:
+        """An order whose record was removed and can be restored, and who removed it.
+
+        Raises:
+            InvalidArgument: there is no such record.
+        """
+        with self._changes.database.read() as connection:
+            by, order = rows.deleted_by(connection, order_id), rows.order(connection, order_id, deleted=True)
+        if by is None or order is None:
+            raise unknown_order(order_id)
+        return order, by
 
     def restore(self, order_id: int, *, actor: str) -> Order:
         """Undo a deletion.

@@ -125,7 +125,7 @@ class Services:
         """
         fields = _checked(fields)
         with self._changes.change(actor) as change:
-            before = _fields(_found(change.connection, service_id))
+            before = _found(change.connection, service_id).fields
             self._check_device_user(change.connection, fields)
             elsewhere = _place(before) != _place(fields)
             waiting = store.open_orders_of(change.connection, service_id) if elsewhere else 0
@@ -346,23 +346,6 @@ def _checked(fields: ServiceFields) -> ServiceFields:
         trust_data=trust_data,
         ca=optional_text(fields.ca, "The CA's name"),
         approve_templates=tuple(approve),
-    )
-
-
-def _fields(service: Service) -> ServiceFields:
-    return ServiceFields(
-        domain=service.domain,
-        hostname=service.hostname,
-        device_user_id=service.device_user_id,
-        port=service.port,
-        priority=service.priority,
-        auth_method=service.auth_method,
-        kind=service.kind,
-        trust=service.trust,
-        trust_data=service.trust_data,
-        ca=service.ca,
-        approve_templates=service.approve_templates,
-        via=service.via,
     )
 
 

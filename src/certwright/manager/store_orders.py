@@ -126,6 +126,12 @@ def order(connection: Connection, order_id: int, *, deleted: bool = False) -> Or
     return None if row is None else _order(row)
 
 
+def deleted_by(connection: Connection, order_id: int) -> str | None:
+    """Whoever removed the record of an order; None where it is not removed, or gone for good."""
+    row = connection.one("SELECT deleted_by FROM manager_order WHERE id = ? AND deleted IS NOT NULL", (order_id,))
+    return None if row is None else str(row[0])
+
+
 def order_by_token(connection: Connection, token: str) -> Order | None:
     row = connection.one(f"SELECT {_ORDER} FROM manager_order o WHERE o.token = ?", (token,))  # noqa: S608
     return None if row is None else _order(row)
@@ -478,10 +484,11 @@ def next_due(connection: Connection) -> int | None:
 # -- removing ----------------------------------------------------------------------------------------------------
 
 
-def hide(connection: Connection, order_id: int, when: int) -> bool:
+def hide(connection: Connection, order_id: int, when: int, by: str) -> bool:
     return (
         connection.execute(
-            "UPDATE manager_order SET deleted = ? WHERE id = ? AND deleted IS NULL", (when, order_id)
+            "UPDATE manager_order SET deleted = ?, deleted_by = ? WHERE id = ? AND deleted IS NULL",
+            (when, by, order_id),
         ).rowcount
         == 1
     )

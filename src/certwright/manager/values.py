@@ -134,6 +134,24 @@ class Service:
     def label(self) -> str:
         return f"{self.hostname} ({self.domain})"
 
+    @property
+    def fields(self) -> ServiceFields:
+        """The service as people entered it."""
+        return ServiceFields(
+            domain=self.domain,
+            hostname=self.hostname,
+            device_user_id=self.device_user_id,
+            port=self.port,
+            priority=self.priority,
+            auth_method=self.auth_method,
+            kind=self.kind,
+            via=self.via,
+            trust=self.trust,
+            trust_data=self.trust_data,
+            ca=self.ca,
+            approve_templates=self.approve_templates,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class RefreshResult:

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from certwright.adcs.requester import Requester
 from certwright.ndes.settings import NdesSettings
-from certwright.ndes.store import Challenge, Failure, Transaction
+from certwright.ndes.store import Challenge, Failure, Notice, Transaction
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +81,9 @@ class NdesAdministration(Protocol):
         """What devices asked for, the latest first; of every service where none is named."""
 
     def challenges(self, limit: int, service: str = "") -> Sequence[Challenge]: ...
+
+    def notices(self, limit: int, service: str | None = None) -> Sequence[Notice]:
+        """What policy modules that miss nothing were told, and what waits for them."""
 
     def failures(self, limit: int, service: str | None = None) -> Sequence[Failure]: ...
 

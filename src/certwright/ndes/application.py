@@ -8,10 +8,8 @@ failure inside.
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -36,10 +34,12 @@ from certwright.endpoints.asgi import (
 from certwright.ndes import admin_page
 from certwright.ndes.case import NotNow, TooMany
 from certwright.ndes.challenges import CacheFull, Challenges
+from certwright.ndes.desk import APART, Desk, Steps, alone
 from certwright.ndes.enrollment import Enrollment
 from certwright.ndes.failures import Failures
 from certwright.ndes.giving import Giving
 from certwright.ndes.policy import PolicyUnavailable
+from certwright.ndes.registration_authority import RaCertificates
 from certwright.ndes.rollover import Shown
 from certwright.ndes.settings import BUILT_IN, ChallengeMode, NdesSettings
 from certwright.pki.errors import EncodingError
@@ -54,7 +54,10 @@ NAMED: Final = "/ndes"
 """Below it, services by name."""
 DEVICE_PATHS: Final = (b"/certsrv/mscep", b"/cgi-bin/pkiclient.exe", NAMED.encode())
 """Where devices ask, with everything below; the second is what strict clients use by themselves."""
+DESKS: Final = 2
+"""Batches under way at a time: while one waits for the CA, the other goes on."""
 THREADS: Final = 8
+"""For messages that wait for a policy module elsewhere, and for people."""
 WAITING: Final = 256
 """Messages that may wait for a thread; more are asked to come back."""
 RETRY_AFTER: Final = 5
@@ -118,47 +121,87 @@ class ServiceParts:
     admin_url: str
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One HTTP request of a device."""
+
+    path: str
+    method: str
+    query: bytes
+    body: bytes
+    peer: str
+
+
+class Moment:
+    """What services are like while a batch of messages is answered: looked at once for all of them."""
+
+    def __init__(self) -> None:
+        self._settings: dict[str, NdesSettings] = {}
+        self._authorities: dict[str, RaCertificates] = {}
+
+    def settings(self, parts: ServiceParts) -> NdesSettings:
+        found = self._settings.get(parts.name)
+        if found is None:
+            found = self._settings[parts.name] = parts.challenges.settings()
+        return found
+
+    def authority(self, parts: ServiceParts, settings: NdesSettings) -> RaCertificates:
+        found = self._authorities.get(parts.name)
+        if found is None:
+            found = self._authorities[parts.name] = parts.shown.authority(settings).current()
+        return found
+
+
 class DeviceService:
     """What devices are answered, whichever listener and whichever service they came to.
 
     Args:
         find: a service by its name; None where there is none.
+        waits: the directory may have to be waited for, so that no message goes along with others.
     """
 
-    def __init__(self, find: Callable[[str], ServiceParts | None], failures: Failures) -> None:
+    def __init__(
+        self, find: Callable[[str], ServiceParts | None], failures: Failures, *, waits: bool = False
+    ) -> None:
         self._find = find
         self._failures = failures
-        self.executor = ThreadPoolExecutor(THREADS, thread_name_prefix="ndes")
+        self._waits = waits
+        self._desk: Desk[Reply, Moment] = Desk("ndes", DESKS, THREADS, Moment)
         self._waiting = 0
 
     def close(self) -> None:
-        self.executor.shutdown(wait=True, cancel_futures=True)
+        self._desk.close()
 
     async def answer(self, path: str, method: str, query: bytes, body: bytes, peer: str) -> Reply:
-        """Answer one request; blocking work is done by threads of its own."""
+        """Answer one request, together with others that wait."""
         if self._waiting >= WAITING:
             return _later("The service is busy.")
         self._waiting += 1
         try:
-            loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self.executor, self.answer_now, path, method, query, body, peer)
+            asked = Asked(path, method, query, body, peer)
+            return await self._desk.do(lambda moment: self._steps(asked, moment))
         finally:
             self._waiting -= 1
 
     def answer_now(self, path: str, method: str, query: bytes, body: bytes, peer: str) -> Reply:
         """The same in the calling thread."""
-        name = service_at(path)
+        return alone(self._steps(Asked(path, method, query, body, peer), Moment()))
+
+    def _steps(self, asked: Asked, moment: Moment) -> Steps[Reply]:
+        name, peer = service_at(asked.path), asked.peer
         try:
             parts = self._find(name) if name is not None else None
             if parts is None:
                 return Reply.plain(404, "Not Found")
-            settings = parts.challenges.settings()
+            settings = moment.settings(parts)
             if not settings.enabled:
                 return Reply.plain(404, "Not Found")
-            return self._decided(parts, settings, method, query, body, peer)
+            if self._waits or settings.policy != BUILT_IN:
+                yield APART
+            return (yield from self._decided(parts, settings, asked, moment))
         except EncodingError as error:
             log.warning("scep_message_unreadable", rule="http 400", reason=str(error)[:300], peer=peer)
-            self._failures.unreadable(name or "", str(error), peer, body)
+            self._failures.unreadable(name or "", str(error), peer, asked.body)
             return Reply.plain(400, f"This is no SCEP message: {error}.")
         except TooMany as error:
             log.warning("scep_throttled", rule="http 429", peer=peer)
@@ -171,12 +214,10 @@ class DeviceService:
             log.error("scep_not_answered", rule="http 503", error=str(error), peer=peer)
             return _later("The CA cannot answer now.")
 
-    def _decided(
-        self, parts: ServiceParts, settings: NdesSettings, method: str, query: bytes, body: bytes, peer: str
-    ) -> Reply:
-        question = Question.parse(query)
+    def _decided(self, parts: ServiceParts, settings: NdesSettings, asked: Asked, moment: Moment) -> Steps[Reply]:
+        question, peer = Question.parse(asked.query), asked.peer
         operation = question.operation
-        if operation is None and not question.named and method == "POST":
+        if operation is None and not question.named and asked.method == "POST":
             operation = Operation.PKI_OPERATION  # some clients leave it out
         match operation:
             case Operation.GET_CA_CAPS:
@@ -189,9 +230,10 @@ class DeviceService:
             case Operation.GET_CA_CERT | Operation.GET_CA_CERT_CHAIN:
                 return Reply(200, parts.shown.bundle(settings, peer), scep.CA_AND_RA_TYPE.encode())
             case Operation.PKI_OPERATION:
-                data = body if method == "POST" else question.decoded()
-                ra = parts.shown.authority(settings).current()
-                return Reply(200, parts.enrollment.answer(data, settings, ra, peer), scep.MESSAGE_TYPE.encode())
+                data = asked.body if asked.method == "POST" else question.decoded()
+                ra = moment.authority(parts, settings)
+                answer = yield from parts.enrollment.answer(data, settings, ra, peer)
+                return Reply(200, answer, scep.MESSAGE_TYPE.encode())
             case Operation.GET_NEXT_CA_CERT:
                 following = parts.shown.next_bundle(settings, peer)
                 if following is None:
@@ -205,9 +247,7 @@ class DeviceService:
     # -- the page for people, and what an MDM asks there
 
     async def challenge_page(self, path: str, query: bytes, requester: Requester) -> Reply:
-        return await asyncio.get_running_loop().run_in_executor(
-            self.executor, self._challenge_page, path, query, requester
-        )
+        return await self._desk.aside(lambda: self._challenge_page(path, query, requester))
 
     def _challenge_page(self, path: str, query: bytes, requester: Requester) -> Reply:
         name = service_at(path)
@@ -224,9 +264,9 @@ class DeviceService:
             certificate = parts.shown.ca_certificate(settings)
             asked = AdminQuestion.parse(query)
             if asked.operation == "ndesgetcacertthumbprint":
-                return Reply.plain(200, admin_page.thumbprint(certificate).replace(" ", ""))
+                return _text(admin_page.thumbprint(certificate).replace(" ", ""))
             if asked.operation == "ndesgeneratechallenge":
-                return Reply.plain(200, parts.giving.by_key_usage(requester, asked.key_usage, asked.parameters))
+                return _text(parts.giving.by_key_usage(requester, asked.key_usage, asked.parameters))
             if asked.operation:
                 return Reply.plain(400, "There is no such operation.")
             if settings.policy == BUILT_IN and settings.challenge is not ChallengeMode.ONE_TIME:
@@ -292,6 +332,11 @@ class NdesApplication:
 
 def _page(body: bytes) -> Reply:
     return Reply(200, body, admin_page.CONTENT_TYPE)
+
+
+def _text(text: str) -> Reply:
+    """The text and nothing else: an MDM takes the whole body."""
+    return Reply(200, text.encode(), b"text/plain; charset=utf-8")
 
 
 def _later(text: str) -> Reply:

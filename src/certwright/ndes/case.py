@@ -4,14 +4,30 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Protocol
+
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from certwright.adcs.interfaces import CertRequest
+from certwright.adcs.request import RequestAttributes, Response
+from certwright.ndes.desk import Steps
+from certwright.ndes.notebook import Entry
 from certwright.ndes.registration_authority import RaCertificates
 from certwright.ndes.settings import NdesSettings
 from certwright.pki.enveloped_data import ContentCipher, seal
+from certwright.pki.pkcs10 import VerifiedRequest
 from certwright.wire.scep import FailInfo, PkiMessage, PkiStatus
+
+
+class Door(CertRequest, Protocol):
+    """A CA of this installation, which writes a device's row along with its own: `connectors.local`."""
+
+    def submit_soon(
+        self, request: VerifiedRequest, attributes: RequestAttributes, along: Entry | None = None
+    ) -> Future[Response]: ...
 
 
 class TooMany(Exception):
@@ -52,11 +68,12 @@ class Case:
     settings: NdesSettings
     ra: RaCertificates
     peer: str
-    connect: Callable[[], CertRequest]
+    connect: Callable[[], Door]
     cipher: ContentCipher = ContentCipher.AES_128  # to answer with: the client's
+    signer_key: rsa.RSAPublicKey | None = None  # once the message is verified
 
     @cached_property
-    def door(self) -> CertRequest:
+    def door(self) -> Door:
         return self.connect()
 
     @cached_property
@@ -74,8 +91,9 @@ class Case:
 
     # -- answers
 
-    def success(self, contents: bytes) -> bytes:
-        envelope = seal(contents, self.message.signer, self.cipher)
+    def success(self, contents: bytes) -> Steps[bytes]:
+        envelope = seal(contents, self.message.signer, self.cipher, public_key=self.signer_key)
+        yield None
         return self.message.answer(self.ra.signing, PkiStatus.SUCCESS, envelope=envelope)
 
     def pending(self) -> bytes:

@@ -16,23 +16,22 @@ import structlog
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from certwright.adcs.errors import NoSuchRequest
-from certwright.adcs.interfaces import CertRequest
 from certwright.adcs.properties import LATEST, CaProperty
 from certwright.adcs.template import CertificateTemplate
 from certwright.auth.throttle import Throttle
 from certwright.directory.base import Directory
 from certwright.ndes import names
-from certwright.ndes.case import Case, Refused, TooMany
+from certwright.ndes.case import Case, Door, Refused, TooMany
 from certwright.ndes.chains import Chains
+from certwright.ndes.desk import Steps
 from certwright.ndes.registration_authority import RaCertificates
 from certwright.ndes.requests import Asked, DeviceRequests, challenge_of
 from certwright.ndes.settings import NdesSettings
 from certwright.pki.certificate import CertificateView
 from certwright.pki.cms import certs_only
-from certwright.pki.enveloped_data import ContentCipher, EnvelopedData, NotOpened
+from certwright.pki.enveloped_data import EnvelopedData, NotOpened
 from certwright.pki.errors import EncodingError, SignatureError, WeakAlgorithm
-from certwright.pki.pkcs10 import CertificationRequest
-from certwright.pki.public_keys import load_public_key
+from certwright.pki.pkcs10 import CertificationRequest, VerifiedRequest
 from certwright.wire.scep import FailInfo, IssuerAndSerial, MessageType, PkiMessage
 
 log = structlog.get_logger(__name__)
@@ -50,7 +49,7 @@ class Standing(Protocol):
 
 
 class Enrollment:
-    """The operations on messages. Blocking; for threads.
+    """The operations on messages, in steps; for threads.
 
     Args:
         service: its name; empty for the one at the classic addresses.
@@ -65,7 +64,7 @@ class Enrollment:
         requests: DeviceRequests,
         directory: Directory,
         chains: Chains,
-        connect: Callable[[NdesSettings, str], CertRequest],
+        connect: Callable[[NdesSettings, str], Door],
         standing: Standing,
         throttle: Throttle,
         clock: Callable[[], datetime],
@@ -81,7 +80,7 @@ class Enrollment:
         self._clock = clock
         self._failed = failed
 
-    def answer(self, data: bytes, settings: NdesSettings, ra: RaCertificates, peer: str) -> bytes:
+    def answer(self, data: bytes, settings: NdesSettings, ra: RaCertificates, peer: str) -> Steps[bytes]:
         """The answer to a pkiMessage, a refusal too.
 
         Raises:
@@ -95,7 +94,7 @@ class Enrollment:
         message = PkiMessage.parse(data)
         case = Case(data, message, self._service, settings, ra, peer, lambda: self._connect(settings, peer))
         try:
-            return self._decided(case)
+            return (yield from self._decided(case))
         except Refused as refused:
             log.warning(
                 "scep_refused",
@@ -110,11 +109,11 @@ class Enrollment:
             self._failed(case, refused)
             return case.failure(refused)
 
-    def _decided(self, case: Case) -> bytes:
+    def _decided(self, case: Case) -> Steps[bytes]:
         message = case.message
+        yield None
         try:
-            message.verify(sha1=case.settings.sha1)
-            key = load_public_key(message.signer.public_key_info)
+            key = message.verify(sha1=case.settings.sha1)
         except WeakAlgorithm as error:
             raise Refused(FailInfo.BAD_ALG, f"{error}.", "signature") from error
         except (SignatureError, EncodingError) as error:
@@ -129,17 +128,17 @@ class Enrollment:
             )
         if message.kind is MessageType.CERT_REP:
             raise Refused(FailInfo.BAD_REQUEST, "An answer asks for nothing.", "message type")
+        case.signer_key = key
         ours = self._whose(case)
-        opened, cipher = self._open(case)
-        case.cipher = cipher
+        opened = yield from self._open(case)
         match message.kind:
             case MessageType.CERT_POLL:
-                return self._requests.poll(case)
+                return (yield from self._requests.poll(case))
             case MessageType.GET_CERT:
-                return self._certificate(case, opened, ours)
+                return (yield from self._certificate(case, opened, ours))
             case MessageType.GET_CRL:
-                return self._crl(case)
-        return self._enroll(case, opened, renewal=ours)
+                return (yield from self._crl(case))
+        return (yield from self._enroll(case, opened, renewal=ours))
 
     # -- who asks
 
@@ -163,7 +162,7 @@ class Enrollment:
             "certificate of the signer",
         )
 
-    def _open(self, case: Case) -> tuple[bytes, ContentCipher]:
+    def _open(self, case: Case) -> Steps[bytes]:
         """What is inside."""
         try:
             enveloped = EnvelopedData.parse(case.message.envelope or b"")
@@ -171,19 +170,21 @@ class Enrollment:
             raise Refused(FailInfo.BAD_ALG, f"{error}.", "content cipher") from error
         except EncodingError as error:
             raise Refused(FailInfo.BAD_MESSAGE_CHECK, _UNREADABLE, "envelope", str(error)) from error
+        case.cipher = enveloped.cipher
         for credentials in case.ra.encryption:
             recipient = enveloped.recipient_of(credentials.certificate)
             if recipient is None:
                 continue
+            yield None
             try:
-                return (
-                    enveloped.open(recipient, credentials.private_key, case.settings.ciphers),
-                    enveloped.cipher,
-                )
-            except NotOpened as error:
-                raise Refused(FailInfo.BAD_MESSAGE_CHECK, _UNREADABLE, "envelope", str(error)) from error
+                key = enveloped.unwrap(recipient, credentials.private_key, case.settings.ciphers)
             except (WeakAlgorithm, EncodingError) as error:
                 raise Refused(FailInfo.BAD_ALG, f"{error}.", "encryption") from error
+            yield None
+            try:
+                return enveloped.open_with(key)
+            except NotOpened as error:
+                raise Refused(FailInfo.BAD_MESSAGE_CHECK, _UNREADABLE, "envelope", str(error)) from error
         raise Refused(
             FailInfo.BAD_MESSAGE_CHECK,
             "The message is encrypted for another certificate; ask for GetCACert again.",
@@ -192,34 +193,36 @@ class Enrollment:
 
     # -- enrolling
 
-    def _enroll(self, case: Case, opened: bytes, *, renewal: bool) -> bytes:
-        request = self._request(case, opened, renewal=renewal)
+    def _enroll(self, case: Case, opened: bytes, *, renewal: bool) -> Steps[bytes]:
+        verified = self._request(case, opened, renewal=renewal)
+        request = verified.request
+        yield None
         template = self._renewed_template(case) if renewal else names.template_for(request.extensions, case.settings)
         digest = hashlib.sha256(request.der).digest()
         earlier = self._requests.earlier(case)
         if earlier is not None and earlier.request_hash == digest:
-            repeated = self._requests.again(case, earlier)
+            repeated = yield from self._requests.again(case, earlier)
             if repeated is not None:
                 return repeated
         if renewal:
             self._demand_same_names(case, request)
-        asked = Asked(request, digest, template, "" if renewal else challenge_of(request), renewal)
-        return self._requests.ask(case, asked, earlier)
+        asked = Asked(verified, digest, template, "" if renewal else challenge_of(request), renewal)
+        return (yield from self._requests.ask(case, asked, earlier))
 
     @staticmethod
-    def _request(case: Case, opened: bytes, *, renewal: bool) -> CertificationRequest:
+    def _request(case: Case, opened: bytes, *, renewal: bool) -> VerifiedRequest:
         """The PKCS#10 with its proof of possession. Every way to fail is one answer: the message could be somebody
         else's, encrypted anew under another signature to find out what becomes of it."""
         try:
             request = CertificationRequest.parse(opened)
-            request.verify_signature()
+            verified = VerifiedRequest(request)
         except (EncodingError, SignatureError) as error:
             raise Refused(FailInfo.BAD_MESSAGE_CHECK, _UNREADABLE, "request", str(error)) from error
         if not renewal and request.public_key_info != case.message.signer.public_key_info:
             raise Refused(
                 FailInfo.BAD_MESSAGE_CHECK, _UNREADABLE, "key", "the request has another key than the one that signed"
             )
-        return request
+        return verified
 
     def _renewed_template(self, case: Case) -> str:
         """A certificate is renewed by its own CA and from its own template, which must be this service's."""
@@ -260,7 +263,7 @@ class Enrollment:
 
     # -- certificates and CRLs
 
-    def _certificate(self, case: Case, opened: bytes, ours: bool) -> bytes:
+    def _certificate(self, case: Case, opened: bytes, ours: bool) -> Steps[bytes]:
         if not ours:
             raise Refused(
                 FailInfo.BAD_REQUEST,
@@ -279,14 +282,14 @@ class Enrollment:
             ) from error
         if found.certificate is None or CertificateView.parse(found.certificate).issuer != wanted.issuer:
             raise Refused(FailInfo.BAD_CERT_ID, "This CA issued no such certificate.", "issuer")
-        return case.success(certs_only((found.certificate,)))
+        return (yield from case.success(certs_only((found.certificate,))))
 
-    def _crl(self, case: Case) -> bytes:
+    def _crl(self, case: Case) -> Steps[bytes]:
         """The latest CRL, whichever certificate is named: there is one CA."""
         crl = case.door.ca_property(CaProperty.BASE_CRL, LATEST)
         if not isinstance(crl, bytes):
             raise Refused(FailInfo.BAD_CERT_ID, "This CA has published no CRL.", "CRL")
-        return case.success(certs_only((), (crl,)))
+        return (yield from case.success(certs_only((), (crl,))))
 
 
 def _is_from(certificate: CertificateView, template: CertificateTemplate) -> bool:

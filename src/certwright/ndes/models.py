@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from django.db import models
+from django.db.models import Q
 
 
 class Service(models.Model):
@@ -62,13 +63,17 @@ class Transaction(models.Model):
     message = models.TextField()
     created = models.BigIntegerField()
     changed = models.BigIntegerField()
+    owner = models.TextField()  # which lock its process held; see server.home
 
     class Meta:
         db_table = "ndes_transaction"
         constraints = (
             models.UniqueConstraint(fields=["service", "name", "key_hash"], name="ndes_transaction_of_device"),
         )
-        indexes = (models.Index(fields=["changed"], name="ndes_transaction_changed"),)
+        indexes = (
+            models.Index(fields=["changed"], name="ndes_transaction_changed"),
+            models.Index(fields=["created"], name="ndes_transaction_under_way", condition=Q(state=0)),
+        )
 
 
 class Failure(models.Model):
@@ -86,3 +91,25 @@ class Failure(models.Model):
 
     class Meta:
         db_table = "ndes_failure"
+
+
+class Notice(models.Model):
+    """What a policy module is told of a request, kept until it is taken or given up; its outline is the history."""
+
+    service = models.TextField()
+    transaction_name = models.TextField()
+    disposition = models.TextField()
+    body = models.TextField()  # JSON; empty once it is settled
+    state = models.SmallIntegerField()  # store.NoticeState
+    attempts = models.IntegerField()
+    next_try = models.BigIntegerField(null=True)  # while it waits
+    result = models.TextField()
+    created = models.BigIntegerField()
+    settled = models.BigIntegerField(null=True)
+
+    class Meta:
+        db_table = "ndes_notice"
+        indexes = (
+            models.Index(fields=["service", "id"], name="ndes_notice_waiting", condition=Q(next_try__isnull=False)),
+            models.Index(fields=["settled"], name="ndes_notice_settled", condition=Q(settled__isnull=False)),
+        )

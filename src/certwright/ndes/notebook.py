@@ -1,22 +1,19 @@
-"""What devices asked for, written down: many at a time in one commit.
+"""What devices asked for, written down with what became of it in the CA's own transaction: both are there, or none.
 
-A request must be noted before the CA is asked, and its answer is to be noted after. Whoever comes while another
-thread commits waits for its turn, and finds that somebody has taken along what it brought. An answer need not be
-durable before the device has it, because the CA's own row tells it too: it goes along with the next commit, and the
-last one who is at it writes down what is left.
-
-Nothing here waits for the disk. The CA commits after a note and before its answer, in the same database and to disk,
-and logs are written in order: an answer of the CA that a power failure leaves is never there without its note, and a
-note that it takes away was no request yet.
+An `Entry` goes along with a submission. Before the CA decides, the request is noted and what it uses up is taken;
+the CA's answer follows in the same transaction, in the next one only where the CA's key is outside this process. A
+crash leaves no request without its answer and no challenge without its request, and a device's row costs no commit.
 """
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import Protocol
 
-from certwright.database import Connection, Database, DatabaseError
+from certwright.adcs.errors import AdcsError
+from certwright.adcs.request import Response
+from certwright.database import Connection, Database
 from certwright.ndes import store
 from certwright.ndes.policy import Claim, Rejected
 from certwright.ndes.store import State, Transaction
@@ -25,7 +22,7 @@ Key = tuple[str, str, bytes]
 """Service, transaction and the hash of the key that signed."""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Note:
     """A request about to be submitted."""
 
@@ -38,151 +35,132 @@ class Note:
     when: int
     instead_of: Transaction | None
     claim: Claim | None
-    written: bool = False
-    noted: bool = False
-    failure: Exception | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Settled:
     """The CA's answer to one."""
 
-    key: Key
     state: State
     request_id: int | None
     message: str
     when: int
 
 
+class Kept(Protocol):
+    """What goes along with an answer: a notice to a policy module that must not be lost."""
+
+    def put(self, connection: Connection) -> None:
+        """In the transaction that notes the answer."""
+
+    def written(self) -> None:
+        """After its commit."""
+
+
+class NotNoted(AdcsError):
+    """The request was not noted, so nothing was asked. `Entry` says why."""
+
+
+class Entry:
+    """One request on its way: a `ca.submissions.Along`.
+
+    Args:
+        owner: this process, as `server.home` tells processes apart.
+        settle: what the CA's answer means.
+        notice: what is to be told of it; None for nothing that is kept.
+    """
+
+    def __init__(
+        self,
+        note: Note,
+        owner: str,
+        settle: Callable[[Response], Settled],
+        notice: Callable[[Response], Kept | None] = lambda response: None,
+    ) -> None:
+        self._note = note
+        self._owner = owner
+        self._settle = settle
+        self._notice = notice
+        self.is_doubled = False  # the same device asks the same at this very moment
+        self.rejected: Rejected | None = None  # what it uses up was taken by another request
+        self.kept: Kept | None = None
+
+    def begin(self, connection: Connection) -> None:
+        """Note the request and take what it uses up, both or neither.
+
+        Raises:
+            NotNoted: neither.
+        """
+        note = self._note
+        self.is_doubled, self.rejected, self.kept = False, None, None  # it may be tried anew
+        noted = store.begin(
+            connection,
+            *note.key,
+            note.request_hash,
+            note.template,
+            note.subject,
+            renewal=note.renewal,
+            peer=note.peer,
+            when=note.when,
+            instead_of=note.instead_of,
+            owner=self._owner,
+        )
+        if not noted:
+            self.is_doubled = True
+            raise NotNoted("the same request is under way")
+        if note.claim is not None:
+            try:
+                note.claim.take(connection)
+            except Rejected as rejected:
+                self.rejected = rejected
+                self._forget(connection)
+                raise NotNoted(rejected.rule) from rejected
+
+    def undo(self, connection: Connection) -> None:
+        """It never became a request: nothing was used up."""
+        self._forget(connection)
+        if self._note.claim is not None:
+            self._note.claim.give_back(connection)
+
+    def decided(self, connection: Connection, response: Response) -> None:
+        settled = self._settle(response)
+        put(connection, self._note.key, settled)
+        self.kept = self._notice(response)
+        if self.kept is not None:
+            self.kept.put(connection)
+
+    def _forget(self, connection: Connection) -> None:
+        if self._note.instead_of is None:
+            store.forget(connection, *self._note.key)
+        else:
+            store.restore(connection, self._note.instead_of)
+
+
 class Notebook:
-    """Of one process, for all services. Thread-safe."""
+    """Answers that are found later, and notices of what never became a request."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._gate = threading.Lock()  # of the three below, never held for long
-        self._notes: list[Note] = []
-        self._settled: dict[Key, Settled] = {}
-        self._at_it = 0  # requests noted, and not settled yet
-        self._writing = threading.Lock()  # one transaction at a time: the others queue up behind it
 
-    def begin(self, note: Note) -> bool:
-        """Note a request and take what it uses up, both or neither.
-
-        Returns:
-            False when the same device asked the same at this very moment.
-
-        Raises:
-            Rejected: its challenge was taken by another request.
-            DatabaseError: nothing was noted.
-        """
-        with self._gate:
-            self._notes.append(note)
-        with self._writing:
-            if not note.written:
-                self._write()
-        if note.failure is not None:
-            raise note.failure
-        if note.noted:
-            with self._gate:
-                self._at_it += 1
-        return note.noted
-
-    def settle(self, settled: Settled, *, begun: bool) -> None:
-        """Note an answer. Args: begun: it is the end of what `begin` began.
+    def settle(self, key: Key, settled: Settled, kept: Kept | None = None) -> None:
+        """Note an answer. It need not be durable before the device has it, for the CA's own row tells it too; what
+        is to be told of it must be.
 
         Raises:
             DatabaseError: it is not noted; what the CA decided stands.
         """
-        with self._gate:
-            self._settled[settled.key] = settled
-            if begun:
-                self._at_it -= 1
-            others = self._at_it > 0
-        if not (begun and others):
-            with self._writing:
-                self._write()
+        with self._database.transaction(flushed=kept is not None) as connection:
+            put(connection, key, settled)
+            if kept is not None:
+                kept.put(connection)
+        if kept is not None:
+            kept.written()
 
-    def gave_up(self, key: Key, claim: Claim | None) -> None:
-        """It never became a request: nothing was used up."""
-        with self._gate:
-            self._at_it -= 1
-
-        def forget(connection: Connection) -> None:
-            store.forget(connection, *key)
-            if claim is not None:
-                claim.give_back(connection)
-
-        with self._writing:
-            self._write(forget)
-
-    def unknown(self) -> None:
-        """Nobody knows what became of it: the row stays as it is."""
-        with self._gate:
-            self._at_it -= 1
-
-    def as_known(self, row: Transaction) -> Transaction:
-        """A row that was read, with an answer that is not written down yet."""
-        if row.state is not State.SUBMITTING:
-            return row
-        with self._gate:
-            settled = self._settled.get((row.service, row.name, row.key_hash))
-        if settled is None:
-            return row
-        return replace(
-            row,
-            state=settled.state,
-            request_id=settled.request_id,
-            message=settled.message,
-            changed=settled.when,
-        )
-
-    def _write(self, more: Callable[[Connection], None] | None = None) -> None:
-        """One transaction with everything that waits. `_writing` is held."""
-        with self._gate:
-            notes, self._notes = self._notes, []
-            settled = list(self._settled.values())
-        if not (notes or settled or more):
-            return
-        try:
-            with self._database.transaction(flushed=False) as connection:
-                for each in settled:
-                    store.settle(connection, *each.key, each.state, each.request_id, each.message, each.when)
-                for note in notes:
-                    _note(connection, note)
-                if more is not None:
-                    more(connection)
-        except DatabaseError as error:
-            for note in notes:
-                note.written, note.noted, note.failure = True, False, error
-            raise
-        for note in notes:
-            note.written = True
-        with self._gate:
-            for each in settled:
-                if self._settled.get(each.key) is each:
-                    del self._settled[each.key]
+    def keep(self, kept: Kept) -> None:
+        with self._database.transaction() as connection:
+            kept.put(connection)
+        kept.written()
 
 
-def _note(connection: Connection, note: Note) -> None:
-    noted = store.begin(
-        connection,
-        *note.key,
-        note.request_hash,
-        note.template,
-        note.subject,
-        renewal=note.renewal,
-        peer=note.peer,
-        when=note.when,
-        instead_of=note.instead_of,
-    )
-    if noted and note.claim is not None:
-        try:
-            note.claim.take(connection)
-        except Rejected as rejected:
-            note.failure = rejected
-            if note.instead_of is None:
-                store.forget(connection, *note.key)
-            else:
-                store.restore(connection, note.instead_of)
-            return
-    note.noted = noted
+def put(connection: Connection, key: Key, settled: Settled) -> None:
+    store.settle(connection, *key, settled.state, settled.request_id, settled.message, settled.when)

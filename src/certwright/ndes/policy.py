@@ -7,10 +7,10 @@ because a module failed. Rules of the CA and of its templates hold whatever a mo
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Final, Protocol
+from typing import Any, Final, Protocol, runtime_checkable
 
 from certwright.adcs.requester import Requester
 from certwright.database import Connection
@@ -146,3 +146,23 @@ class PolicyModule(Protocol):
 
     def uninitialize(self) -> None:
         """No further call comes."""
+
+
+@runtime_checkable
+class KeepsNotices(Protocol):
+    """A module that must miss no outcome. In the place of `notify` these two are called.
+
+    The notice is written down in the transaction that notes the outcome, and told from there: in order for each
+    transaction of a device, again after a failure or a crash, until it is taken or a day is over. One that was told
+    in the moment of a crash is told twice, under the same number.
+    """
+
+    def notice_of(self, outcome: Outcome) -> Mapping[str, Any]:
+        """What is to be told, as JSON can hold it."""
+
+    def tell(self, number: int, notice: Mapping[str, Any]) -> None:
+        """Hand a notice on.
+
+        Raises:
+            PolicyUnavailable: it was not taken.
+        """

@@ -1,14 +1,15 @@
 """Devices' requests: asked once, answered as often as the device asks, found again after a crash. RFC 8894 3.3, 4.4.
 
-A request is noted, together with the challenge it uses up, before the CA is asked, and settled when the CA has
-answered. What is noted and not settled belongs to a thread that is at it, or to a process that died: then the CA's
-own row tells what became of it, by a mark among the request's attributes.
+A request is noted, together with the challenge it uses up and with what became of it, in the transaction of the CA's
+own row (`notebook`). Only where the CA's key is outside this process a note comes first and its answer later; then
+the CA's row tells what became of one whose process died, by a mark among the request's attributes, to whoever looks
+first: the device's next message, or `unfinished`.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -16,19 +17,29 @@ from typing import Final
 import structlog
 
 from certwright.adcs.errors import AdcsError, CaUnreachable, HResult
-from certwright.adcs.request import Disposition, RequestAttributes, RequestFlags, Response, template_attributes
+from certwright.adcs.request import Disposition, RequestAttributes, Response, template_attributes
 from certwright.auth.throttle import Throttle
 from certwright.database import Database
 from certwright.ndes import names, policy, store
 from certwright.ndes.case import Case, NotNow, Refused
 from certwright.ndes.chains import Chains
+from certwright.ndes.challenges import BuiltInPolicy
+from certwright.ndes.desk import Steps
 from certwright.ndes.modules import PolicyKeeper
-from certwright.ndes.notebook import Note, Notebook, Settled
-from certwright.ndes.policy import Outcome, PolicyModule, PolicyUnavailable, Rejected, RequestAsked, Verdict
+from certwright.ndes.notebook import Entry, Kept, Note, Notebook, NotNoted, Settled
+from certwright.ndes.notices import Notices
+from certwright.ndes.policy import (
+    KeepsNotices,
+    Outcome,
+    PolicyModule,
+    PolicyUnavailable,
+    RequestAsked,
+    Verdict,
+)
 from certwright.ndes.store import State, Transaction
 from certwright.pki.cms import certs_only
 from certwright.pki.errors import EncodingError
-from certwright.pki.pkcs10 import CertificationRequest
+from certwright.pki.pkcs10 import CertificationRequest, VerifiedRequest
 from certwright.wire.scep import FailInfo, challenge_password
 
 log = structlog.get_logger(__name__)
@@ -41,6 +52,9 @@ _WEAK: Final = frozenset(
     {HResult.CERTSRV_E_WEAK_SIGNATURE_OR_KEY, HResult.CERTSRV_E_KEY_LENGTH, HResult.CERTSRV_E_UNSUPPORTED_CERT_TYPE}
 )
 
+_UNDECIDED: Final = (State.SUBMITTING, State.FAILED)
+"""What the CA said is not known here, or it never heard of the request."""
+
 Find = Callable[[str, str, int], int | None]
 """The CA's request of a marked submission whose answer was lost: by CA, attributes and time."""
 
@@ -49,33 +63,46 @@ Find = Callable[[str, str, int], int | None]
 class Asked:
     """What a device asks for."""
 
-    request: CertificationRequest
+    verified: VerifiedRequest
     digest: bytes  # SHA-256 of the PKCS#10
     template: str
     challenge: str
     renewal: bool
 
+    @property
+    def request(self) -> CertificationRequest:
+        return self.verified.request
+
 
 class DeviceRequests:
-    """Those of one service."""
+    """Those of one service.
+
+    Args:
+        owner: this process, as `server.home` tells processes apart.
+    """
 
     def __init__(
         self,
         database: Database,
         notebook: Notebook,
         policies: PolicyKeeper,
+        notices: Notices,
         chains: Chains,
         throttle: Throttle,
         clock: Callable[[], datetime],
         find: Find,
+        owner: str,
     ) -> None:
         self._database = database
         self._notebook = notebook
         self._policies = policies
+        self._notices = notices
         self._chains = chains
         self._throttle = throttle
         self._clock = clock
         self._find = find
+        self._owner = owner
+        self._log = log.bind()  # for what is said per answer: dropping a line is cheap once bound
 
     # -- asking
 
@@ -83,7 +110,7 @@ class DeviceRequests:
         """This device's request of the same name."""
         with self._database.read() as connection:
             called = store.transactions_called(connection, case.service, case.transaction)
-        own = self._own(case, called)
+        own = next((each for each in called if each.key_hash == case.key_hash), None)
         fresh = int(self._clock().timestamp()) - case.settings.answer_minutes * 60
         if own is None and any(each.changed >= fresh or each.state is State.PENDING for each in called):
             raise Refused(
@@ -91,30 +118,27 @@ class DeviceRequests:
             )
         return own
 
-    def _own(self, case: Case, called: Sequence[Transaction]) -> Transaction | None:
-        own = next((each for each in called if each.key_hash == case.key_hash), None)
-        return None if own is None else self._notebook.as_known(own)
-
-    def again(self, case: Case, earlier: Transaction) -> bytes | None:
+    def again(self, case: Case, earlier: Transaction) -> Steps[bytes | None]:
         """The answer that was given already, or None where the request is to be taken as a new one."""
         if earlier.state is State.SUBMITTING:
-            return self._under_way(case, earlier)
+            return (yield from self._under_way(case, earlier))
+        if earlier.state is State.FAILED:
+            return None
         fresh = earlier.changed + case.settings.answer_minutes * 60 >= int(self._clock().timestamp())
         if earlier.state is State.PENDING or fresh:
-            return self._standing_of(case, earlier)
+            return (yield from self._standing_of(case, earlier))
         return None
 
-    def ask(self, case: Case, asked: Asked, earlier: Transaction | None) -> bytes:
+    def ask(self, case: Case, asked: Asked, earlier: Transaction | None) -> Steps[bytes]:
         """Ask the policy module, note the request, ask the CA."""
         module = self._module(case)
         # a process that died between the two commits has taken the challenge of this very request already
-        resumed = earlier is not None and earlier.state is State.SUBMITTING and earlier.request_hash == asked.digest
+        resumed = earlier is not None and earlier.state in _UNDECIDED and earlier.request_hash == asked.digest
         verdict = Verdict.yes() if resumed else self._verdict(case, asked, module)
         if verdict.accepted is not True:
-            return self._rejected(case, asked, verdict, earlier)
-        if not self._begin(case, asked, verdict, earlier):
-            return case.pending()
-        return self._submit(case, asked, verdict, module)
+            return (yield from self._rejected(case, asked, verdict, earlier))
+        yield None
+        return (yield from self._submit(case, asked, verdict, module, earlier))
 
     def _module(self, case: Case) -> PolicyModule:
         try:
@@ -144,17 +168,19 @@ class DeviceRequests:
             raise NotNow(f"policy module {case.settings.policy}: its answer is no verdict")
         return verdict
 
-    def _rejected(self, case: Case, asked: Asked, verdict: Verdict, earlier: Transaction | None) -> bytes:
+    def _rejected(self, case: Case, asked: Asked, verdict: Verdict, earlier: Transaction | None) -> Steps[bytes]:
         """Unless the same message, sent twice, used up its own challenge a moment ago."""
         now = self.earlier(case)
         if now is not None and now.request_hash == asked.digest and (earlier is None or now != earlier):
-            return self.again(case, now) or case.pending()
+            repeated = yield from self.again(case, now)
+            return repeated or case.pending()
         self._throttle.failed_from(case.peer)
         text = verdict.text or "The policy module does not accept the request."
         raise Refused(FailInfo.BAD_REQUEST, text, verdict.rule or "policy module")
 
-    def _begin(self, case: Case, asked: Asked, verdict: Verdict, earlier: Transaction | None) -> bool:
-        """Take the challenge and note the request, both or neither. False where this very moment somebody does so."""
+    def _submit(
+        self, case: Case, asked: Asked, verdict: Verdict, module: PolicyModule, earlier: Transaction | None
+    ) -> Steps[bytes]:
         note = Note(
             case.key,
             asked.digest,
@@ -162,118 +188,150 @@ class DeviceRequests:
             names.shown(asked.request),
             asked.renewal,
             case.peer,
-            int(self._clock().timestamp()),
+            self._now(),
             earlier,
             verdict.claim,
         )
+
+        def notice(response: Response) -> Kept | None:
+            return kept_notice(self._notices, module, _outcome_of(case, asked, response))
+
+        entry = Entry(note, self._owner, self._settlement, notice)
+        attributes = _attributes(asked.template, _mark(case.transaction, case.key_hash, asked.digest))
         try:
-            return self._notebook.begin(note)
-        except Rejected as rejected:
+            response: Response = yield case.door.submit_soon(asked.verified, attributes, entry)
+        except NotNoted:
+            if entry.rejected is None:
+                return case.pending()
             self._throttle.failed_from(case.peer)
             raise Refused(
-                FailInfo.BAD_REQUEST, "The challenge password is not accepted.", rejected.rule
-            ) from rejected
-
-    def _submit(self, case: Case, asked: Asked, verdict: Verdict, module: PolicyModule) -> bytes:
-        try:
-            attributes = _attributes(asked.template, _mark(case, asked.digest))
-            response = case.door.submit(asked.request.der, attributes, RequestFlags.PKCS10)
-        except CaUnreachable:  # it may have arrived: the device's retry finds out, as after a crash
-            self._notebook.unknown()
+                FailInfo.BAD_REQUEST, "The challenge password is not accepted.", entry.rejected.rule
+            ) from entry.rejected
+        except CaUnreachable:  # it may have arrived: the device's retry finds out
             raise
         except AdcsError as error:
-            self._notebook.gave_up(case.key, verdict.claim)
-            self._tell(module, case, asked, Response(0, Disposition.ERROR, error.status, error.message))
+            self._tell_of_refusal(module, _outcome_of(case, asked, _refusal(error)))
             raise
-        except BaseException:
-            self._notebook.unknown()
-            raise
-        self._notebook.settle(self._settlement(case, response), begun=True)
-        self._tell(module, case, asked, response)
-        return self._said(case, response)
+        if entry.kept is not None:
+            entry.kept.written()
+        elif not is_built_in(module):
+            tell(module, _outcome_of(case, asked, response))
+        return (yield from self._said(case, response))
+
+    def _tell_of_refusal(self, module: PolicyModule, outcome: Outcome) -> None:
+        kept = kept_notice(self._notices, module, outcome)
+        if kept is not None:
+            self._notebook.keep(kept)
+        else:
+            tell(module, outcome)
 
     # -- how it stands
 
-    def poll(self, case: Case) -> bytes:
+    def poll(self, case: Case) -> Steps[bytes]:
         """By transaction and key. Whom the contents name is passed over: clients name whom they like."""
         with self._database.read() as connection:
             called = store.transactions_called(connection, case.service, case.transaction)
-        own = self._own(case, called)
+        own = next((each for each in called if each.key_hash == case.key_hash), None)
         if own is None:
             raise Refused(FailInfo.BAD_CERT_ID, "There is no such transaction of this key.", "transaction")
+        if own.state not in _UNDECIDED:
+            return (yield from self._standing_of(case, own))
+        under_way: bytes | None = None
         if own.state is State.SUBMITTING:
-            under_way = self._under_way(case, own)
-            if under_way is None:
-                raise Refused(FailInfo.BAD_CERT_ID, "The request was lost; send it again.", "transaction")
-            return under_way
-        return self._standing_of(case, own)
+            under_way = yield from self._under_way(case, own)
+        if under_way is None:
+            raise Refused(FailInfo.BAD_CERT_ID, "The request was lost; send it again.", "transaction")
+        return under_way
 
-    def _under_way(self, case: Case, earlier: Transaction) -> bytes | None:
+    def _under_way(self, case: Case, earlier: Transaction) -> Steps[bytes | None]:
         """Another thread is at it; or a process ended before it knew the answer, and the CA knows it."""
-        marked = str(_attributes(earlier.template, _mark(case, earlier.request_hash)))
-        request_id = self._find(case.settings.ca, marked, earlier.created)
+        request_id = self._find(case.settings.ca, attributes_of(earlier), earlier.created)
         if request_id is None:
             if earlier.changed + PROMISED > int(self._clock().timestamp()):
                 return case.pending()
             return None
         response = case.door.retrieve(request_id)
-        self._tell_by_name(case, earlier, response)
-        return self._settled(case, response)
+        if response.disposition is Disposition.INCOMPLETE:  # it is being signed elsewhere
+            return case.pending()
+        return (yield from self._settled(case, earlier, response))
 
-    def _standing_of(self, case: Case, row: Transaction) -> bytes:
+    def _standing_of(self, case: Case, row: Transaction) -> Steps[bytes]:
         """The CA's answer as of now."""
         if row.request_id is None:
             raise Refused(FailInfo.BAD_REQUEST, row.message or "The request was refused.", "denied earlier")
-        response = case.door.retrieve(row.request_id)
-        if row.state is not _state(response):
-            self._tell_by_name(case, row, response)
-        return self._settled(case, response, row)
+        return (yield from self._settled(case, row, case.door.retrieve(row.request_id)))
 
-    def _settled(self, case: Case, response: Response, row: Transaction | None = None) -> bytes:
+    def _settled(self, case: Case, row: Transaction, response: Response) -> Steps[bytes]:
         """Remember the CA's answer, where it is news, and say it."""
-        if row is None or row.state is not _state(response):
-            self._notebook.settle(self._settlement(case, response), begun=False)
-        return self._said(case, response)
+        if row.state is not state_of(response):
+            outcome = outcome_by_name(row, response)
+            module = self._module_to_tell(case)
+            kept = kept_notice(self._notices, module, outcome) if module is not None else None
+            self._notebook.settle(case.key, self._settlement(response), kept)
+            if module is not None and kept is None:
+                tell(module, outcome)
+        return (yield from self._said(case, response))
 
-    def _settlement(self, case: Case, response: Response) -> Settled:
-        now = int(self._clock().timestamp())
-        return Settled(case.key, _state(response), response.request_id, response.message, now)
+    def _settlement(self, response: Response) -> Settled:
+        return Settled(state_of(response), response.request_id, response.message, self._now())
 
-    def _said(self, case: Case, response: Response) -> bytes:
-        state = _state(response)
+    def _now(self) -> int:
+        return int(self._clock().timestamp())
+
+    def _said(self, case: Case, response: Response) -> Steps[bytes]:
+        state = state_of(response)
         if state is State.PENDING:
             return case.pending()
         if state is not State.ISSUED or response.certificate is None:
             text = f"{response.message} ({response.status.hex})"
             info = FailInfo.BAD_ALG if response.status in _WEAK else FailInfo.BAD_REQUEST
             raise Refused(info, text, "decision of the CA", f"request {response.request_id}: {text}")
-        log.debug(
+        self._log.debug(
             "scep_answered",
             request_id=response.request_id,
             transaction=case.transaction,
             message_type=case.message.kind.name,
             peer=case.peer,
         )
-        return case.success(certs_only((response.certificate, *self._chains.of(case, response.certificate))))
+        chain = self._chains.of(case, response.certificate)
+        return (yield from case.success(certs_only((response.certificate, *chain))))
 
     # -- telling the policy module
 
-    def _tell(self, module: PolicyModule, case: Case, asked: Asked, response: Response) -> None:
-        outcome = _outcome(case, asked.template, response, asked.request.der, asked.challenge)
+    def _module_to_tell(self, case: Case) -> PolicyModule | None:
         try:
-            module.notify(outcome)
-        except Exception as error:  # noqa: BLE001 - somebody else's code; nothing changes any more
-            log.error(
-                "ndes_notice_not_taken", transaction=case.transaction, reason=f"{type(error).__name__}: {error}"
-            )
+            return self._policies.of(case.settings)
+        except PolicyUnavailable as error:
+            not_told(case.transaction, error)
+            return None
 
-    def _tell_by_name(self, case: Case, row: Transaction, response: Response) -> None:
-        try:
-            self._policies.of(case.settings).notify(_outcome(case, row.template, response, b"", ""))
-        except Exception as error:  # noqa: BLE001 - as above
-            log.error(
-                "ndes_notice_not_taken", transaction=case.transaction, reason=f"{type(error).__name__}: {error}"
-            )
+
+def kept_notice(notices: Notices, module: PolicyModule, outcome: Outcome) -> Kept | None:
+    """A notice for a module that must miss none; None for one that is told directly."""
+    if is_built_in(module) or not isinstance(module, KeepsNotices):  # the second takes its time
+        return None
+    try:
+        return notices.of(module, outcome)
+    except Exception as error:  # noqa: BLE001 - somebody else's code; nothing changes any more
+        not_told(outcome.transaction, error)
+        return None
+
+
+def is_built_in(module: PolicyModule) -> bool:
+    """It has no ear."""
+    return type(module) is BuiltInPolicy
+
+
+def tell(module: PolicyModule, outcome: Outcome) -> None:
+    """Directly, once."""
+    try:
+        module.notify(outcome)
+    except Exception as error:  # noqa: BLE001 - as above
+        not_told(outcome.transaction, error)
+
+
+def not_told(transaction: str, error: Exception) -> None:
+    log.error("ndes_notice_not_taken", transaction=transaction, reason=f"{type(error).__name__}: {error}")
 
 
 def challenge_of(request: CertificationRequest) -> str:
@@ -286,11 +344,11 @@ def challenge_of(request: CertificationRequest) -> str:
         raise Refused(FailInfo.BAD_REQUEST, f"{error}.", "challenge") from error
 
 
-def _not_told(case: Case, error: Exception) -> None:
-    log.error("ndes_notice_not_taken", transaction=case.transaction, reason=f"{type(error).__name__}: {error}")
+def _refusal(error: AdcsError) -> Response:
+    return Response(0, Disposition.ERROR, error.status, error.message)
 
 
-def _state(response: Response) -> State:
+def state_of(response: Response) -> State:
     if response.is_issued:
         return State.ISSUED
     return State.PENDING if response.disposition is Disposition.UNDER_SUBMISSION else State.DENIED
@@ -303,10 +361,19 @@ _DISPOSITIONS: Final = {
 }
 
 
-def _outcome(case: Case, template: str, response: Response, request: bytes, challenge: str) -> Outcome:
+def outcome_by_name(row: Transaction, response: Response) -> Outcome:
+    """Where the request itself is not at hand."""
+    return _outcome(row.name, row.template, response, b"", "")
+
+
+def _outcome_of(case: Case, asked: Asked, response: Response) -> Outcome:
+    return _outcome(case.transaction, asked.template, response, asked.request.der, asked.challenge)
+
+
+def _outcome(transaction: str, template: str, response: Response, request: bytes, challenge: str) -> Outcome:
     return Outcome(
-        _DISPOSITIONS[_state(response)],
-        case.transaction,
+        _DISPOSITIONS[state_of(response)],
+        transaction,
         template,
         request,
         challenge,
@@ -317,10 +384,15 @@ def _outcome(case: Case, template: str, response: Response, request: bytes, chal
     )
 
 
+def attributes_of(row: Transaction) -> str:
+    """Those of the CA's row, with the mark that ties it to the device's."""
+    return str(_attributes(row.template, _mark(row.name, row.key_hash, row.request_hash)))
+
+
 def _attributes(template: str, mark: str) -> RequestAttributes:
     return template_attributes(template, (TRANSACTION_ATTRIBUTE, mark))
 
 
-def _mark(case: Case, digest: bytes) -> str:
+def _mark(transaction: str, key_hash: bytes, digest: bytes) -> str:
     """Ties the CA's row to the transaction, for finding it again."""
-    return hashlib.sha256(case.transaction.encode() + b"\0" + case.key_hash + digest).hexdigest()[:32]
+    return hashlib.sha256(transaction.encode() + b"\0" + key_hash + digest).hexdigest()[:32]

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
+from typing import Final
 
 from certwright.database import Connection, Row
 
@@ -17,6 +18,19 @@ class State(IntEnum):
     PENDING = 1
     ISSUED = 2
     DENIED = 3
+    FAILED = 4  # it never reached the CA: the same request sent again is taken up
+
+
+MAX_RESULT: Final = 500
+"""Characters of why a notice was not taken."""
+
+
+class NoticeState(IntEnum):
+    """Where a notice to a policy module stands."""
+
+    WAITING = 0
+    TAKEN = 1
+    GIVEN_UP = 2
 
 
 # -- settings --------------------------------------------------------------------------------------------------------
@@ -175,11 +189,12 @@ class Transaction:
     message: str
     created: int
     changed: int
+    owner: str = ""  # which process noted it, as `server.home` tells processes apart
 
 
 _TRANSACTION = (
     "id, service, name, key_hash, request_hash, request_id, state, template, subject, renewal, peer, message,"
-    " created, changed"
+    " created, changed, owner"
 )
 
 
@@ -215,14 +230,19 @@ def begin(
     peer: str,
     when: int,
     instead_of: Transaction | None,
+    owner: str,
 ) -> bool:
-    """Note a request that is about to be submitted. False when the same device did so at this very moment."""
-    values = (request_hash, int(State.SUBMITTING), template, subject, renewal, peer, when, when)
+    """Note a request that is about to be submitted. False when the same device did so at this very moment.
+
+    Args:
+        owner: which process is at it, as `server.home` tells processes apart.
+    """
+    values = (request_hash, int(State.SUBMITTING), template, subject, renewal, peer, when, when, owner)
     if instead_of is not None:
         return (
             connection.execute(
                 "UPDATE ndes_transaction SET request_hash = ?, state = ?, template = ?, subject = ?, renewal = ?,"
-                " peer = ?, created = ?, changed = ?, request_id = NULL, message = ''"
+                " peer = ?, created = ?, changed = ?, owner = ?, request_id = NULL, message = ''"
                 " WHERE id = ? AND state = ? AND changed = ?",
                 (*values, instead_of.id, int(instead_of.state), instead_of.changed),
             ).rowcount
@@ -231,7 +251,7 @@ def begin(
     return (
         connection.execute(
             "INSERT INTO ndes_transaction (service, name, key_hash, request_hash, state, template, subject, renewal,"
-            " peer, created, changed, message) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, '')"
+            " peer, created, changed, owner, message) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, '')"
             " ON CONFLICT (service, name, key_hash) DO NOTHING",
             (service, name, key_hash, *values),
         ).rowcount
@@ -253,6 +273,30 @@ def settle(
         "UPDATE ndes_transaction SET state = ?, request_id = ?, message = ?, changed = ?"
         " WHERE service = ? AND name = ? AND key_hash = ?",
         (int(state), request_id, message, when, service, name, key_hash),
+    )
+
+
+def under_way(connection: Connection, before: int, limit: int) -> list[Transaction]:
+    """Requests handed to the CA whose answer is not known here, noted at `before` or earlier; the oldest first."""
+    rows = connection.many(
+        f"SELECT {_TRANSACTION} FROM ndes_transaction WHERE state = 0 AND created <= ?"  # noqa: S608
+        " ORDER BY created, id LIMIT ?",
+        (before, limit),
+    )
+    return [_transaction(row) for row in rows]
+
+
+def settle_left(
+    connection: Connection, row: Transaction, state: State, request_id: int | None, message: str, when: int
+) -> bool:
+    """Settle what was read, unless somebody has taken it up meanwhile."""
+    return (
+        connection.execute(
+            "UPDATE ndes_transaction SET state = ?, request_id = ?, message = ?, changed = ?"
+            " WHERE id = ? AND state = ? AND changed = ? AND request_hash = ?",
+            (int(state), request_id, message, when, row.id, int(row.state), row.changed, row.request_hash),
+        ).rowcount
+        == 1
     )
 
 
@@ -293,7 +337,7 @@ def delete_settled(connection: Connection, before: int) -> int:
 
 def _transaction(row: Row) -> Transaction:
     row_id, service, name, key_hash, request_hash, request_id, state, *rest = row
-    template, subject, renewal, peer, message, created, changed = rest
+    template, subject, renewal, peer, message, created, changed, owner = rest
     return Transaction(
         row_id,
         service,
@@ -309,6 +353,7 @@ def _transaction(row: Row) -> Transaction:
         message,
         created,
         changed,
+        owner,
     )
 
 
@@ -379,3 +424,107 @@ def delete_failures(connection: Connection, before: int, keep: int) -> int:
         " (SELECT id FROM ndes_failure ORDER BY id DESC LIMIT 1 OFFSET ?)",
         (before, keep),
     ).rowcount
+
+
+# -- notices to policy modules ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """What a policy module is told of a request. `body` is empty once it is settled."""
+
+    id: int
+    service: str
+    transaction: str
+    disposition: str
+    body: str
+    state: NoticeState
+    attempts: int
+    next_try: int | None
+    result: str
+    created: int
+    settled: int | None
+
+
+_NOTICE = "id, service, transaction_name, disposition, body, state, attempts, next_try, result, created, settled"
+
+
+def insert_notice(
+    connection: Connection, service: str, transaction: str, disposition: str, body: str, when: int
+) -> int:
+    return connection.insert_returning(
+        "INSERT INTO ndes_notice (service, transaction_name, disposition, body, state, attempts, next_try, result,"
+        " created) VALUES (?, ?, ?, ?, ?, 0, ?, '', ?)",
+        (service, transaction, disposition, body, int(NoticeState.WAITING), when, when),
+    )
+
+
+def count_waiting_notices(connection: Connection, service: str) -> int:
+    row = connection.one("SELECT COUNT(*) FROM ndes_notice WHERE service = ? AND next_try IS NOT NULL", (service,))
+    return 0 if row is None else int(row[0])
+
+
+def services_with_notices(connection: Connection, now: int) -> list[str]:
+    """Those for which something is due."""
+    rows = connection.many(
+        "SELECT DISTINCT service FROM ndes_notice WHERE next_try IS NOT NULL AND next_try <= ? ORDER BY service",
+        (now,),
+    )
+    return [service for (service,) in rows]
+
+
+def due_notices(connection: Connection, service: str, now: int, limit: int) -> list[Notice]:
+    """In order; of one transaction the first that waits alone, for a module hears of *pending* before *issued*."""
+    rows = connection.many(
+        f"SELECT {_NOTICE} FROM ndes_notice n WHERE service = ? AND next_try IS NOT NULL AND next_try <= ?"  # noqa: S608
+        " AND NOT EXISTS (SELECT 1 FROM ndes_notice e WHERE e.service = n.service AND e.next_try IS NOT NULL"
+        " AND e.transaction_name = n.transaction_name AND e.id < n.id) ORDER BY id LIMIT ?",
+        (service, now, limit),
+    )
+    return [_notice(row) for row in rows]
+
+
+def claim_notice(connection: Connection, notice: Notice, until: int) -> bool:
+    """Take one to tell it; another process may have it again from `until` on. False when somebody has it."""
+    return (
+        connection.execute(
+            "UPDATE ndes_notice SET next_try = ? WHERE id = ? AND next_try = ?", (until, notice.id, notice.next_try)
+        ).rowcount
+        == 1
+    )
+
+
+def put_notice_back(connection: Connection, notice_id: int, next_try: int, attempts: int, result: str) -> None:
+    connection.execute(
+        "UPDATE ndes_notice SET next_try = ?, attempts = ?, result = ? WHERE id = ?",
+        (next_try, attempts, result, notice_id),
+    )
+
+
+def settle_notice(
+    connection: Connection, notice_id: int, state: NoticeState, attempts: int, result: str, when: int
+) -> None:
+    connection.execute(
+        "UPDATE ndes_notice SET state = ?, body = '', next_try = NULL, attempts = ?, result = ?, settled = ?"
+        " WHERE id = ?",
+        (int(state), attempts, result, when, notice_id),
+    )
+
+
+def notices(connection: Connection, service: str | None, limit: int) -> list[Notice]:
+    """Of one service, or of all; the latest first."""
+    where, values = ("", ()) if service is None else ("WHERE service = ? ", (service,))
+    rows = connection.many(
+        f"SELECT {_NOTICE} FROM ndes_notice {where}ORDER BY id DESC LIMIT ?",  # noqa: S608
+        (*values, limit),
+    )
+    return [_notice(row) for row in rows]
+
+
+def delete_notices(connection: Connection, before: int) -> int:
+    return connection.execute("DELETE FROM ndes_notice WHERE settled < ?", (before,)).rowcount
+
+
+def _notice(row: Row) -> Notice:
+    row_id, service, transaction, disposition, body, state, *rest = row
+    return Notice(row_id, service, transaction, disposition, body, NoticeState(state), *rest)

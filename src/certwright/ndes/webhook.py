@@ -11,12 +11,9 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import math
 import secrets
-import threading
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -44,8 +41,6 @@ log = structlog.get_logger(__name__)
 MAX_ANSWER: Final = 64 << 10
 """Octets of an answer. A challenge of an MDM, the longest that it can hold, has 8 KiB."""
 CONNECTIONS: Final = 16
-WAITING: Final = 1000
-"""Notices that may wait to be sent; of more, a line in the log is all that is left."""
 LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 MAX_RULE: Final = 64
 MAX_TEXT: Final = 400
@@ -86,9 +81,6 @@ class WebhookPolicy:
         self._clock = clock
         self._service = ""
         self._client: httpx2.Client | None = None
-        self._telling = ThreadPoolExecutor(1, thread_name_prefix="ndes-notices")
-        self._room = threading.BoundedSemaphore(WAITING)
-        self._ends = math.inf
 
     # -- the five calls
 
@@ -150,28 +142,18 @@ class WebhookPolicy:
         raise PolicyUnavailable('the answer of the webhook says neither "accepted": true nor false')
 
     def notify(self, outcome: Outcome) -> None:
-        """Told in the background, in order: a device does not wait for it. Once; what fails is in the log."""
-        if not self._room.acquire(blocking=False):
-            log.error("ndes_notice_dropped", transaction=outcome.transaction, reason="too many wait")
-            return
-        self._telling.submit(self._tell, outcome)
+        """Told at once, for who keeps no notices. Raises as `tell`."""
+        self.tell(0, self.notice_of(outcome))
 
     def uninitialize(self) -> None:
-        """What waits to be told is told, as far as that goes within the time of one answer."""
-        self._ends = time.monotonic() + self._settings.timeout
-        self._telling.shutdown(wait=True)
         if self._client is not None:
             self._client.close()
 
-    # -- asking
+    # -- notices: `policy.KeepsNotices`
 
-    def _tell(self, outcome: Outcome) -> None:
-        if time.monotonic() > self._ends:
-            self._room.release()
-            log.error("ndes_notice_dropped", transaction=outcome.transaction, reason="the service ends")
-            return
+    def notice_of(self, outcome: Outcome) -> Mapping[str, Any]:
         certificate = outcome.certificate
-        document = {
+        return {
             "transaction": outcome.transaction,
             "template": outcome.template,
             "disposition": outcome.disposition.name.lower(),
@@ -185,14 +167,14 @@ class WebhookPolicy:
                 hashlib.sha1(certificate, usedforsecurity=False).hexdigest() if certificate is not None else None
             ),
         }
-        try:
-            self._ask("notify", document)
-        except PolicyUnavailable as error:
-            log.error("ndes_notice_not_taken", transaction=outcome.transaction, reason=str(error))
-        finally:
-            self._room.release()
 
-    def _ask(self, event: str, facts: Mapping[str, object]) -> Mapping[str, Any]:
+    def tell(self, number: int, notice: Mapping[str, Any]) -> None:
+        """Under the same delivery however often it is told."""
+        self._ask("notify", notice, f"notice-{number}" if number else "")
+
+    # -- asking
+
+    def _ask(self, event: str, facts: Mapping[str, object], delivery: str = "") -> Mapping[str, Any]:
         """Raises:
         PolicyUnavailable: no answer that counts.
         """
@@ -207,7 +189,7 @@ class WebhookPolicy:
             "Accept-Encoding": "identity",
             "User-Agent": f"Certwright/{__version__}",
             "X-Certwright-Event": f"ndes.{event}",
-            "X-Certwright-Delivery": secrets.token_hex(16),
+            "X-Certwright-Delivery": delivery or secrets.token_hex(16),
             TIMESTAMP: str(timestamp),
             SIGNATURE: signature(self._settings.key, timestamp, body),
         }

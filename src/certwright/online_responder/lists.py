@@ -151,6 +151,7 @@ class ListFacts:
         number: CRL number; None where the CA numbers none.
         base_number: of the base that a delta is for; None for a base.
         next_publish: when the CA means to publish the next one; None where it does not say.
+        points: the distribution points that it is for; none: for every certificate, or all of those that it covers.
     """
 
     number: int | None
@@ -158,6 +159,7 @@ class ListFacts:
     this_update: datetime
     next_update: datetime
     next_publish: datetime | None = None
+    points: tuple[str, ...] = ()
 
     @property
     def is_delta(self) -> bool:
@@ -204,6 +206,11 @@ class Lists:
         if self.delta is None or not fits(self.delta.facts, self.base.facts):
             return None
         return self.delta
+
+    @property
+    def points(self) -> frozenset[str]:
+        """The distribution points that they are for; none: for all certificates."""
+        return frozenset(self.base.facts.points)
 
     @property
     def known(self) -> datetime:
@@ -297,7 +304,9 @@ def _facts(view: CrlView) -> ListFacts:
     for number in (view.number, view.base_number):
         if number is not None and not 0 <= number < 1 << (8 * MAX_NUMBER_OCTETS):
             raise EncodingError("CRL: its number is none")
-    return ListFacts(view.number, view.base_number, view.this_update, view.next_update, view.next_publish)
+    return ListFacts(
+        view.number, view.base_number, view.this_update, view.next_update, view.next_publish, view.distribution_points
+    )
 
 
 def demand_progress(new: ListFacts, kept: ListFacts | None) -> None:

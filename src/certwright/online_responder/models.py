@@ -30,9 +30,13 @@ class CaElsewhere(models.Model):
 
 
 class CopiedCrl(models.Model):
-    """The CRL that was copied last of a CA elsewhere, and how the last attempt went. Times are seconds."""
+    """A CRL that was copied last of a CA elsewhere, or of one of its partitions, and how the last attempt went.
+
+    Times are seconds.
+    """
 
     ca = models.ForeignKey(CaElsewhere, on_delete=models.CASCADE)
+    partition = models.IntegerField(db_default=0)  # 0: the list of everything else, or the only one
     is_delta = models.BooleanField()
     number = models.TextField(null=True)  # decimal: it may have 160 bits
     base_number = models.TextField(null=True)
@@ -46,8 +50,16 @@ class CopiedCrl(models.Model):
     taken_when = models.BigIntegerField(null=True)
     tried_when = models.BigIntegerField()
     error = models.TextField()  # of the last attempt; empty when it went well
+    points = models.TextField(db_default="")  # JSON: the distribution points that it is for; empty: for everything
+    etag = models.TextField(db_default="")  # by which its server tells whether it is still the same
+    modified = models.TextField(db_default="")
+    absent_when = models.BigIntegerField(null=True)  # when the server said that there is no such partition yet
     data = models.BinaryField(null=True)  # the list, DER; last, so that what is asked often passes it by
 
     class Meta:
         db_table = "online_responder_crl"
-        constraints = (models.UniqueConstraint(fields=["ca", "is_delta"], name="online_responder_one_crl_of_a_kind"),)
+        constraints = (
+            models.UniqueConstraint(
+                fields=["ca", "partition", "is_delta"], name="online_responder_one_crl_of_a_kind"
+            ),
+        )

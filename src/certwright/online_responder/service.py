@@ -34,9 +34,18 @@ class ResponderStanding:
     not_after: datetime | None
     renew_after: datetime | None  # None: by people
     sources: ListSources | None = None  # of a CA elsewhere
-    lists: tuple[StoredList, ...] = ()  # what was copied, the base first
+    lists: tuple[StoredList, ...] = ()  # what was copied: of each partition, the base first
     subject: str = ""  # of its certificate
     number: int = 0  # of a CA elsewhere
+
+    def ends_first(self, *, is_delta: bool) -> StoredList | None:
+        """The list of a kind that ends first; there are several where there are partitions."""
+        ends = {
+            kept.facts.next_update: kept
+            for kept in reversed(self.lists)
+            if kept.is_delta is is_delta and kept.facts is not None
+        }
+        return ends[min(ends)] if ends else None
 
     @property
     def is_elsewhere(self) -> bool:
@@ -247,6 +256,7 @@ class RevocationConfigurations:
             facts["certificate"] = certificate.serial_number
         with self._database.transaction() as connection:
             store.change_elsewhere(connection, ca.ca_id, view.der, sources)
+            store.forget_validators(connection, ca.ca_id)
             if not sources.delta_crl_urls:
                 store.forget_delta(connection, ca.ca_id)
             store.put(connection, ca.name, before.enabled, before.configuration)

@@ -8,26 +8,29 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from types import MappingProxyType
-from typing import Final, Self
+from typing import Final, NamedTuple, Self
 from urllib.parse import unquote, urlsplit
 
 from certwright.adcs.errors import InvalidArgument
-from certwright.connectors.fetching import LocationError, Question
+from certwright.connectors.fetching import NO_VALIDATORS, Found, LocationError, Question, Validators
 from certwright.online_responder.configuration import SETTINGS, Setting, checked, number_between
 from certwright.online_responder.lists import MAX_LIST, Scope
-from certwright.pki import armor
+from certwright.online_responder.partitions import PLACEHOLDER, PartitionRange, Slot
+from certwright.pki import armor, oids
 from certwright.pki.certificate import CertificateView
 from certwright.pki.errors import EncodingError
+from certwright.pki.extensions import decode_crl_distribution_points
 
 MAX_URLS: Final = 8
 PATIENCE: Final = 60.0
 """Seconds in which a list has to arrive."""
 _MAX_URL: Final = 2048
+_MAX_CERTIFICATE: Final = 64 << 10
 _SCHEMES: Final = ("http", "https", "ldap", "file")
 _NAME: Final = re.compile(r"[^\x00-\x1f\x7f-\x9f/\\]{1,200}")
 NONE: Final = "none"
@@ -42,6 +45,12 @@ _ALL: Final = (
         "crl-urls", "Where its base CRL is copied from; the next one where one fails. Separated by spaces.", NONE
     ),
     _setting("delta-crl-urls", "The same of its delta CRL; none where it makes none.", NONE),
+    _setting(
+        "partitions",
+        f"CRL partitions: how many there are (4), which (2-7), or 1- for all that are found; {PLACEHOLDER} in URLs is"
+        " their number.",
+        NONE,
+    ),
     _setting("refresh-minutes", "How often they are copied; sooner where a list says so.", "60"),
     _setting("scopes", "Limited CRLs that are taken all the same: named, user-only, ca-only.", NONE),
     _setting("issued-serials", "A folder with a file for each issued serial number; what has none is unknown.", NONE),
@@ -60,6 +69,7 @@ class ListSources:
     refresh: timedelta
     scopes: frozenset[Scope]
     issued_serials: Path | None
+    partitions: PartitionRange | None
     texts: Mapping[str, str]
 
     @classmethod
@@ -73,12 +83,14 @@ class ListSources:
         folder = texts["issued-serials"]
         if folder != NONE and not Path(folder).is_absolute():
             raise InvalidArgument(f"issued-serials: {folder[:80]!r} is no absolute path of a folder")
+        partitions = checked(texts, "partitions", _partitions)
         return cls(
-            crl_urls=_urls(texts, "crl-urls"),
-            delta_crl_urls=_urls(texts, "delta-crl-urls"),
+            crl_urls=_urls(texts, "crl-urls", in_partitions=partitions is not None),
+            delta_crl_urls=_urls(texts, "delta-crl-urls", in_partitions=partitions is not None),
             refresh=timedelta(minutes=checked(texts, "refresh-minutes", number_between(1, 10_080))),
             scopes=checked(texts, "scopes", _scopes),
             issued_serials=None if folder == NONE else Path(folder),
+            partitions=partitions,
             texts=MappingProxyType(texts),
         )
 
@@ -89,6 +101,26 @@ class ListSources:
     def as_settings(self) -> dict[str, str]:
         """What differs from the defaults."""
         return {key: text for key, text in self.texts.items() if text != SOURCE_SETTINGS[key].rfc6960}
+
+    def slots(self, taken: Collection[Slot]) -> Sequence[Slot]:
+        """The lists that there are, as far as is known, the base of each partition first.
+
+        Args:
+            taken: of which one is here.
+        """
+        kinds = (False, True) if self.delta_crl_urls else (False,)
+        numbers = (0,) if self.partitions is None else self.partitions.there(_bases(taken))
+        return [Slot(number, is_delta) for number in numbers for is_delta in kinds]
+
+    def sought(self, taken: Collection[Slot]) -> Slot | None:
+        """The base of a partition that may have come since, and is looked for."""
+        number = None if self.partitions is None else self.partitions.sought(_bases(taken))
+        return None if number is None else Slot(number, False)
+
+    @property
+    def all_scopes(self) -> frozenset[Scope]:
+        """What a list may be limited to; partitions are for those that name them."""
+        return self.scopes if self.partitions is None else self.scopes | {Scope.NAMED}
 
     @property
     def names_files(self) -> bool:
@@ -138,7 +170,11 @@ def demand_name(name: str) -> str:
     return stripped
 
 
-def _urls(texts: Mapping[str, str], key: str) -> tuple[str, ...]:
+def _bases(taken: Collection[Slot]) -> frozenset[int]:
+    return frozenset(slot.partition for slot in taken if not slot.is_delta)
+
+
+def _urls(texts: Mapping[str, str], key: str, *, in_partitions: bool) -> tuple[str, ...]:
     text = texts[key]
     if text == NONE or not text:
         return ()
@@ -147,6 +183,12 @@ def _urls(texts: Mapping[str, str], key: str) -> tuple[str, ...]:
         raise InvalidArgument(f"{key}: {len(urls)} locations are too many; {MAX_URLS} are enough")
     for url in urls:
         _demand_url(key, url)
+        if in_partitions and PLACEHOLDER not in url:
+            raise InvalidArgument(
+                f"{key}: write {PLACEHOLDER} into {url[:200]!r}, where partitions have their number"
+            )
+        if PLACEHOLDER in url and not in_partitions:
+            raise InvalidArgument(f"{key}: {PLACEHOLDER} is in it; say which there are: partitions=1-")
     return urls
 
 
@@ -164,6 +206,10 @@ def _demand_url(key: str, url: str) -> None:
         raise InvalidArgument(f"{key}: {url[:80]!r} is no file of this host; write file:///FOLDER/NAME.crl")
 
 
+def _partitions(text: str) -> PartitionRange | None:
+    return None if text == NONE else PartitionRange.parse(text)
+
+
 def _scopes(text: str) -> frozenset[Scope]:
     if text == NONE:
         return frozenset()
@@ -175,23 +221,28 @@ def _scopes(text: str) -> frozenset[Scope]:
 
 # -- copying ---------------------------------------------------------------------------------------------------------
 
-Fetch = Callable[[Question], bytes]
+Ask = Callable[[Question, Validators], Found]
 """Asks HTTP, HTTPS and LDAP, and judges where they lead. Raises `LocationError`."""
 
 
-def copy(url: str, fetch: Fetch) -> bytes:
+def copy(url: str, ask: Ask, known: Validators = NO_VALIDATORS) -> Found:
     """The DER that lies at a location now.
+
+    Args:
+        known: of the list that was copied from there and is kept; then nothing comes where it is the same.
 
     Raises:
         LocationError: nothing that can be used; the sentence says why.
     """
     parts = urlsplit(url)
     if parts.scheme == "file":
-        data = _file(Path(unquote(parts.path)))
+        found = Found(_file(Path(unquote(parts.path))))
     else:
-        data = fetch(Question(url, MAX_LIST, patience=PATIENCE))
+        found = ask(Question(url, MAX_LIST, patience=PATIENCE), known)
+    if found.is_same:
+        return found
     try:
-        return armor.dearmor(data, MAX_LIST)
+        return Found(armor.dearmor(found.body, MAX_LIST), found.validators)
     except EncodingError as error:
         raise LocationError(f"what stands there is no CRL: {error}") from error
 
@@ -201,12 +252,39 @@ def _file(path: Path) -> bytes:
         with path.open("rb") as file:
             data = file.read(MAX_LIST + 1)
     except OSError as error:
-        raise LocationError(f"{path} cannot be read: {error.strerror or error}") from error
+        is_absent = isinstance(error, FileNotFoundError) and path.parent.is_dir()
+        raise LocationError(f"{path} cannot be read: {error.strerror or error}", is_absent=is_absent) from error
     if len(data) > MAX_LIST:
         raise LocationError(f"{path} has more than {MAX_LIST} bytes")
     return data
 
 
-def serial_file(folder: Path, serial: int) -> Path:
-    """The file that says that a serial number was issued: its name is the number in lower-case hex."""
-    return folder / f"{serial:x}"
+class Issued(NamedTuple):
+    """A certificate that was issued. `points` are the distribution points that it names, None where nobody knows."""
+
+    points: frozenset[str] | None = None
+
+
+def issued(folder: Path, serial: int) -> Issued | None:
+    """Was a serial number issued? A file says so whose name is the number in lower-case hex.
+
+    It may be empty, or hold the certificate.
+
+    Raises:
+        LocationError: it cannot be read.
+    """
+    path = folder / f"{serial:x}"
+    try:
+        with path.open("rb") as file:
+            data = file.read(_MAX_CERTIFICATE + 1)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise LocationError(f"{path} cannot be read: {error.strerror or error}") from error
+    try:
+        view = CertificateView.parse(armor.dearmor(data, _MAX_CERTIFICATE))
+        found = view.extensions.get(oids.CRL_DISTRIBUTION_POINTS)
+        points = frozenset(decode_crl_distribution_points(found.value)) if found is not None else frozenset()
+    except EncodingError:
+        return Issued()
+    return Issued(points if int(view.serial_number, 16) == serial else None)

@@ -11,8 +11,10 @@ import os
 from collections.abc import Collection
 from dataclasses import dataclass
 from enum import Enum
-from typing import Final
+from typing import Annotated, Final
 
+from cryptography import x509
+from cryptography.hazmat import asn1
 from cryptography.hazmat.decrepit.ciphers.algorithms import TripleDES
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
@@ -105,6 +107,11 @@ class EnvelopedData:
             WeakAlgorithm: the contents are encrypted with a cipher that is none of ours.
             EncodingError: malformed; TooLarge beyond the limits of this module.
         """
+        return _read_strict(data) or cls._read(data)
+
+    @classmethod
+    def _read(cls, data: bytes) -> EnvelopedData:
+        """Piece by piece, whatever it is."""
         reader = open_content_info(data, oids.CMS_ENVELOPED_DATA, "enveloped data")
         version = reader.integer()
         if not 0 <= version <= 4:
@@ -144,9 +151,18 @@ class EnvelopedData:
             WeakAlgorithm: cipher or key transport are not allowed; that can be seen from outside.
             NotOpened: anything else.
         """
+        return self.open_with(self.unwrap(recipient, private_key, ciphers))
+
+    def unwrap(
+        self, recipient: Recipient, private_key: rsa.RSAPrivateKey, ciphers: Collection[ContentCipher] = STRONG
+    ) -> bytes:
+        """The first half of `open`: the content key, or a random one where there is none. Raises `WeakAlgorithm`."""
         if self.cipher not in ciphers:
             raise WeakAlgorithm(f"contents encrypted with {self.cipher.label} are not accepted")
-        key = _unwrapped(recipient, private_key, self.cipher.key_octets)
+        return _unwrapped(recipient, private_key, self.cipher.key_octets)
+
+    def open_with(self, key: bytes) -> bytes:
+        """The second half of `open`. Raises `NotOpened`."""
         if not self.encrypted or len(self.encrypted) % self.cipher.block_octets:
             raise NotOpened
         decryptor = self.cipher.over(key, self.initial).decryptor()
@@ -158,7 +174,95 @@ class EnvelopedData:
             raise NotOpened from None
 
 
-# -- reading ---------------------------------------------------------------------------------------------------------
+# -- reading, in one call --------------------------------------------------------------------------------------------
+
+
+@asn1.sequence
+class _StrictNamed:
+    issuer: asn1.TLV
+    serial: int
+
+
+@asn1.sequence
+class _StrictTransport:
+    oid: x509.ObjectIdentifier
+    parameters: asn1.Null | None
+
+
+@asn1.sequence
+class _StrictRecipient:
+    version: int
+    identifier: _StrictNamed
+    algorithm: _StrictTransport
+    encrypted_key: bytes
+
+
+@asn1.sequence
+class _StrictCipher:
+    oid: x509.ObjectIdentifier
+    initial: bytes
+
+
+@asn1.sequence
+class _StrictContents:
+    oid: x509.ObjectIdentifier
+    algorithm: _StrictCipher
+    encrypted: Annotated[bytes, asn1.Implicit(0)]
+
+
+@asn1.sequence
+class _StrictEnvelopedData:
+    version: int
+    recipients: asn1.SetOf[_StrictRecipient]
+    inside: _StrictContents
+
+
+@asn1.sequence
+class _StrictMessage:
+    oid: x509.ObjectIdentifier
+    enveloped_data: Annotated[_StrictEnvelopedData, asn1.Explicit(0)]
+
+
+_ENVELOPED_DATA: Final = x509.ObjectIdentifier(oids.CMS_ENVELOPED_DATA)
+
+
+def _read_strict(data: bytes) -> EnvelopedData | None:
+    """A message in strict DER with one usual recipient; None for all others, and for what is to be refused."""
+    try:
+        message = asn1.decode_der(_StrictMessage, data)
+        found = message.enveloped_data
+        (recipient,) = found.recipients.as_list()
+    except ValueError:
+        return None
+    cipher = _CIPHERS.get(found.inside.algorithm.oid.dotted_string)
+    initial = found.inside.algorithm.initial
+    if cipher is None or len(initial) != cipher.block_octets:
+        return None
+    if message.oid != _ENVELOPED_DATA or found.version != 0 or recipient.version != 0:
+        return None
+    issuer, transport = recipient.identifier.issuer, recipient.algorithm
+    if issuer.tag_bytes != _SEQUENCE:
+        return None
+    parameters = der.null() if transport.parameters is not None else b""
+    return EnvelopedData(
+        (
+            Recipient(
+                SignerIdentifier(der.tlv(der.SEQUENCE, bytes(issuer.data)), recipient.identifier.serial),
+                der.sequence(der.oid(transport.oid.dotted_string), parameters),
+                recipient.encrypted_key,
+            ),
+        ),
+        found.inside.oid.dotted_string,
+        cipher,
+        initial,
+        found.inside.encrypted,
+    )
+
+
+_SEQUENCE: Final = bytes((der.SEQUENCE,))
+
+
+# -- reading, piece by piece -----------------------------------------------------------------------------------------
 
 
 def _recipients(holder: der.Reader) -> tuple[Recipient, ...]:
@@ -244,20 +348,27 @@ def seal(
     cipher: ContentCipher = ContentCipher.AES_128,
     transport: KeyTransport = KeyTransport.PKCS1,
     content_type: str = oids.CMS_DATA,
+    *,
+    public_key: rsa.RSAPublicKey | None = None,
 ) -> bytes:
     """A ContentInfo of enveloped data for the holder of a certificate, DER.
+
+    Args:
+        public_key: the certificate's, where it is at hand.
 
     Raises:
         WeakAlgorithm: its key is no RSA key, so nothing can be encrypted to it.
         EncodingError: its key is nonsense.
     """
-    public_key = load_public_key(certificate.public_key_info)
-    if not isinstance(public_key, rsa.RSAPublicKey):
-        raise WeakAlgorithm("nothing can be encrypted to a key that is not RSA")
+    if public_key is None:
+        loaded = load_public_key(certificate.public_key_info)
+        if not isinstance(loaded, rsa.RSAPublicKey):
+            raise WeakAlgorithm("nothing can be encrypted to a key that is not RSA")
+        public_key = loaded
     key, initial = os.urandom(cipher.key_octets), os.urandom(cipher.block_octets)
-    padder = PKCS7(cipher.block_octets * 8).padder()
     encryptor = cipher.over(key, initial).encryptor()
-    encrypted = encryptor.update(padder.update(content) + padder.finalize()) + encryptor.finalize()
+    missing = cipher.block_octets - len(content) % cipher.block_octets
+    encrypted = encryptor.update(content + bytes((missing,)) * missing) + encryptor.finalize()  # RFC 5652 6.3
     algorithm, scheme = _transport_made(transport)
     recipient = der.sequence(
         der.integer(0),

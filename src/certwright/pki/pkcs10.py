@@ -36,6 +36,7 @@ __all__ = [
     "CertificationRequest",
     "ClientInfo",
     "CspProvider",
+    "VerifiedRequest",
     "parse_name_value_pairs",
 ]
 
@@ -159,6 +160,17 @@ class CertificationRequest(NamedTuple):
             scheme.verify(key, self.signature, self.info)
         except SignatureError as error:
             raise SignatureError("the request is not signed by the key it carries") from error
+
+
+class VerifiedRequest:
+    """A request whose proof of possession was verified: there is no other way to have one."""
+
+    __slots__ = ("request",)
+
+    def __init__(self, request: CertificationRequest) -> None:
+        """Raises as `CertificationRequest.verify_signature`."""
+        request.verify_signature()
+        self.request: Final = request
 
 
 # -- attributes ------------------------------------------------------------------------------------------------------

@@ -1,19 +1,24 @@
 """Signed CMS: read, verified, and made. RFC 5652 5, RFC 3370, RFC 5754, RFC 5753, RFC 4056; no-signature: RFC 5272.
 
-The reader takes what clients really send: BER, sets in any order, `rsaEncryption` as a signature algorithm. What was
+The reader takes what clients really send: BER, sets in any order, `rsaEncryption` as a signature algorithm. A usual
+message in strict DER the other library's reader walks in one call, as with requests (`pkcs10_reading`). What was
 signed is verified over the bytes that were received. A signature says who, never what that certificate is worth:
 whoever calls `verify` decides on the certificate.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import hmac
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from itertools import pairwise
+from typing import Annotated, Final, NamedTuple
 
+from cryptography import x509
 from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat import asn1
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 
@@ -22,7 +27,7 @@ from certwright.pki.certificate import CertificateView
 from certwright.pki.cms import open_content_info
 from certwright.pki.errors import DuplicateAttribute, EncodingError, SignatureError, TooLarge, WeakAlgorithm
 from certwright.pki.pkcs10_reading import Attribute
-from certwright.pki.signatures import PublicKey, hash_of, scheme_of
+from certwright.pki.signatures import PublicKey, SignatureScheme, hash_of, scheme_of
 
 MAX_CERTIFICATES: Final = 100
 MAX_SIGNERS: Final = 16
@@ -31,6 +36,12 @@ MAX_VALUES: Final = 100
 
 _HASHES: Final = {oids.SHA256: "sha256", oids.SHA384: "sha384", oids.SHA512: "sha512"}
 _BROKEN_HASHES: Final = {oids.SHA1: "sha1", oids.MD5: "md5"}
+_MADE_BY: Final[Mapping[str, Callable[[bytes], hashlib._Hash]]] = {
+    "sha256": hashlib.sha256,
+    "sha384": hashlib.sha384,
+    "sha512": hashlib.sha512,
+    "sha1": lambda data: hashlib.sha1(data, usedforsecurity=False),
+}
 _SHA1: Final = hashes.SHA1()  # noqa: S303 - verified where an administrator allows it, never made
 
 
@@ -110,6 +121,11 @@ class SignedData:
         Raises:
             EncodingError: it is none, or malformed; TooLarge beyond the limits of this module.
         """
+        return _read_strict(data) or cls._read(data)
+
+    @classmethod
+    def _read(cls, data: bytes) -> SignedData:
+        """Piece by piece, whatever it is."""
         reader = open_content_info(data, oids.CMS_SIGNED_DATA, "signed data")
         version = reader.integer()
         if not 0 <= version <= 5:
@@ -171,7 +187,7 @@ class SignedData:
             raise WeakAlgorithm(f"messages signed with {oids.name_of(signer.digest_algorithm)} are not accepted")
         to_sign = signed
         if signer.attributes is not None:
-            self._check_attributes(signer, hashlib.new(name, signed, usedforsecurity=False).digest())
+            self._check_attributes(signer, _MADE_BY[name](signed).digest())
             to_sign = signer.signed_attributes
         elif self.content_type != oids.CMS_DATA:
             raise SignatureError("content that is not plain data must be signed with attributes")  # RFC 5652 5.3
@@ -199,8 +215,7 @@ class SignedData:
 
 
 def _verify(public_key: PublicKey, signer: SignerInfo, data: bytes, *, sha1: bool) -> None:
-    algorithm = der.Reader.of(signer.signature_algorithm, what="algorithm")
-    oid = algorithm.oid()
+    oid = _oid_of(signer.signature_algorithm)
     if oid in (oids.RSA_ENCRYPTION, oids.EC_PUBLIC_KEY):  # the kind of key instead of a signature algorithm: the
         oid = _WITH_HASH.get((oid, signer.digest_algorithm), "")  # digest is the signer's. RFC 3370 3.2
         if not oid:
@@ -209,11 +224,23 @@ def _verify(public_key: PublicKey, signer: SignerInfo, data: bytes, *, sha1: boo
         return _verify_sha1(public_key, signer.signature, data)
     if oid == oids.RSA_PSS:
         return scheme_of(signer.signature_algorithm).verify(public_key, signer.signature, data)
-    used = hash_of(der.sequence(der.oid(oid)))
+    used, scheme = _without_parameters(oid)
     if used and used != signer.digest_algorithm:
         raise SignatureError("digest and signature use different hashes")
-    scheme_of(der.sequence(der.oid(oid))).verify(public_key, signer.signature, data)
+    scheme.verify(public_key, signer.signature, data)
     return None
+
+
+@functools.lru_cache(maxsize=64)
+def _oid_of(algorithm: bytes) -> str:
+    return der.Reader.of(algorithm, what="algorithm").oid()
+
+
+@functools.lru_cache(maxsize=64)
+def _without_parameters(oid: str) -> tuple[str, SignatureScheme]:
+    """The hash of a signature algorithm, and the scheme. Raises as `signatures.scheme_of`."""
+    algorithm = der.sequence(der.oid(oid))
+    return hash_of(algorithm), scheme_of(algorithm)
 
 
 def _verify_sha1(public_key: PublicKey, signature: bytes, data: bytes) -> None:
@@ -239,7 +266,112 @@ _WITH_HASH: Final = {
 }
 
 
-# -- reading ---------------------------------------------------------------------------------------------------------
+# -- reading, in one call --------------------------------------------------------------------------------------------
+
+
+@asn1.sequence
+class _StrictAttribute:
+    oid: x509.ObjectIdentifier
+    values: asn1.SetOf[asn1.TLV]
+
+
+@asn1.sequence
+class _StrictAlgorithm:
+    oid: x509.ObjectIdentifier
+    parameters: asn1.Null | None
+
+
+@asn1.sequence
+class _StrictSigner:
+    version: int
+    identifier: asn1.TLV
+    digest_algorithm: _StrictAlgorithm
+    attributes: Annotated[asn1.SetOf[_StrictAttribute], asn1.Implicit(0)]
+    algorithm: _StrictAlgorithm
+    signature: bytes
+
+
+@asn1.sequence
+class _StrictContent:
+    oid: x509.ObjectIdentifier
+    content: Annotated[bytes, asn1.Explicit(0)]
+
+
+@asn1.sequence
+class _StrictSignedData:
+    version: int
+    digest_algorithms: asn1.SetOf[_StrictAlgorithm]
+    inside: _StrictContent
+    certificates: Annotated[asn1.SetOf[asn1.TLV], asn1.Implicit(0)]
+    signers: asn1.SetOf[_StrictSigner]
+
+
+@asn1.sequence
+class _StrictMessage:
+    oid: x509.ObjectIdentifier
+    signed_data: Annotated[_StrictSignedData, asn1.Explicit(0)]
+
+
+_SIGNED_DATA: Final = x509.ObjectIdentifier(oids.CMS_SIGNED_DATA)
+
+
+def _read_strict(data: bytes) -> SignedData | None:
+    """A message in strict DER with contents, one signer and attributes of one value each; None for all others."""
+    try:
+        message = asn1.decode_der(_StrictMessage, data)
+        found = message.signed_data
+        (signer,) = found.signers.as_list()
+        attributes = tuple([_strict_attribute(each) for each in signer.attributes.as_list()])
+        certificates = len(found.certificates.as_list())
+        if message.oid != _SIGNED_DATA or found.version not in (1, 3) or signer.version != 1:
+            return None
+        if not 0 < certificates <= MAX_CERTIFICATES or len(attributes) > MAX_ATTRIBUTES:
+            return None
+        # the structure is proved: these need to follow lengths only
+        outer = der.start_of(data, der.end_of(data, der.start_of(data, 0)))
+        places = der.boundaries(data, der.start_of(data, outer), 5)
+        own = der.start_of(data, der.start_of(data, places[4]))
+        parts = der.boundaries(data, own, 6)
+        named = der.Reader(data, parts[1], parts[2], "signer").enter()
+        identifier = SignerIdentifier(named.whole(der.SEQUENCE), named.integer())
+        named.finish()
+        each = der.boundaries(data, der.start_of(data, places[3]), certificates)
+    except (ValueError, EncodingError):
+        return None
+    return SignedData(
+        found.inside.oid.dotted_string,
+        found.inside.content,
+        tuple([data[begin:end] for begin, end in pairwise(each) if data[begin] == der.SEQUENCE]),
+        (),
+        (
+            SignerInfo(
+                identifier,
+                signer.digest_algorithm.oid.dotted_string,
+                attributes,
+                _SET + data[parts[3] + 1 : parts[4]],
+                data[parts[4] : parts[5]],
+                signer.signature,
+            ),
+        ),
+    )
+
+
+def _strict_attribute(attribute: _StrictAttribute) -> Attribute:
+    """Raises:
+    ValueError: it is not that simple.
+    """
+    (value,) = attribute.values.as_list()
+    tag = value.tag_bytes
+    oid = attribute.oid.dotted_string
+    if len(tag) != 1 or len(oid) > der.MAX_OID_OCTETS or (tag[0] & 0x20 and tag[0] != der.SEQUENCE):
+        raise ValueError
+    return Attribute(oid, (der.tlv(tag[0], bytes(value.data)),))
+
+
+_SET: Final = bytes((der.SET,))
+
+
+# -- reading, piece by piece -----------------------------------------------------------------------------------------
 
 
 def _content(reader: der.Reader) -> bytes:
@@ -353,7 +485,7 @@ def sign(
 
 
 def _signed_by(signing: Signing, content_type: str, content: bytes) -> bytes:
-    digest = hashlib.new(_HASHES[signing.digest_algorithm], content).digest()
+    digest = _MADE_BY[_HASHES[signing.digest_algorithm]](content).digest()
     attributes = der.set_of(
         _encode(Attribute(oids.CONTENT_TYPE, (der.oid(content_type),))),
         _encode(Attribute(oids.MESSAGE_DIGEST, (der.octet_string(digest),))),

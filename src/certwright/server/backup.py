@@ -35,6 +35,7 @@ from certwright.database.snapshot import PostgresqlTables, check_sqlite, snapsho
 from certwright.keystores.encrypted_stream import DecryptingReader, EncryptedStreamError, EncryptingWriter
 from certwright.server.composition import SYSTEM, Installation
 from certwright.server.home import CONFIGURATION, SQLITE, Home
+from certwright.server.system_user import system_user
 from certwright.server.tables import known_migrations
 
 log = structlog.get_logger(__name__)
@@ -409,7 +410,8 @@ def _refuse_tables(url: str) -> None:
 
 def _jump(folder: Path, facts: BackupFacts, clock: Callable[[], datetime]) -> Sequence[Jump]:
     """Let the numbers of every CA go on far above those of the backup, and record what was done."""
-    with Installation.open(Home.open(folder), upgrade=True, clock=clock) as installation:
+    home, person = Home.open(folder), system_user()
+    with Installation.open(home, upgrade=True, clock=clock, os_user=person) as installation:
         with installation.database.transaction() as connection:
             connection.execute(
                 "UPDATE ca SET crl_number = crl_number + ?, next_request_id = next_request_id + ?,"
@@ -418,7 +420,7 @@ def _jump(folder: Path, facts: BackupFacts, clock: Callable[[], datetime]) -> Se
             )
             rows = connection.many("SELECT name, crl_number, next_request_id FROM ca ORDER BY id")
         jumps = [Jump(name, crl_number + 1, request_id) for name, crl_number, request_id in rows]
-    with Installation.open(Home.open(folder), clock=clock) as installation:  # with the numbers as they are now
+    with Installation.open(home, clock=clock, os_user=person) as installation:  # with the numbers as they are now
         made = facts.made.isoformat()
         for event in (AuditEvent.RESTORE_STARTED, AuditEvent.RESTORE_COMPLETED):
             _audit(installation, event, SYSTEM, backup_of=made)

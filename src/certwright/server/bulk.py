@@ -431,8 +431,10 @@ class BulkProtocol(asyncio.Protocol):
     async def _work_out(self, request: _Request, service: PlainService, question: Question) -> None:
         self._service.waiting += 1
         try:
-            pool = service.executor if isinstance(service, OwnThreads) else self._service.pool
-            reply = await self._loop.run_in_executor(pool, service.work_out, question)
+            if isinstance(service, OwnThreads):
+                reply = await service.answer_later(question)
+            else:
+                reply = await self._loop.run_in_executor(self._service.pool, service.work_out, question)
         finally:
             self._service.waiting -= 1
         self._reply(request, reply)

@@ -7,8 +7,6 @@ stand on this.
 
 from __future__ import annotations
 
-import getpass
-import os
 import threading
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -53,6 +51,7 @@ from certwright.online_responder.service import RevocationConfigurations
 from certwright.online_responder.signing import SigningCertificates
 from certwright.server.domain_publication import DirectoryTarget
 from certwright.server.home import Home
+from certwright.server.system_user import system_user
 from certwright.server.tables import LABELS, known_migrations
 from certwright.server.tls import ListenerCertificates
 
@@ -72,13 +71,13 @@ def _utc_now() -> datetime:
 class Installation:
     """An opened home folder. Close it when done; as a context manager it does so itself."""
 
-    def __init__(self, home: Home, clock: Clock = _utc_now) -> None:
+    def __init__(self, home: Home, clock: Clock = _utc_now, os_user: str = "") -> None:
         """Use `open`; this expects current tables."""
         self.home = home
         self.clock = clock
         self.sealer = Sealer(home.master_key)
         self.database = Database.open(home.database_url)
-        self.audit = AuditTrail(self.database)
+        self.audit = AuditTrail(self.database, os_user)
         self.local_directory = EmbeddedDirectory(self.database, self.sealer)
         self.active_directory = _active_directory(home, clock)
         self.directory: LogonDirectory
@@ -119,18 +118,19 @@ class Installation:
         self.registry = Registry(self.connector)
 
     @classmethod
-    def open(cls, home: Home, *, upgrade: bool = False, clock: Clock = _utc_now) -> Self:
+    def open(cls, home: Home, *, upgrade: bool = False, clock: Clock = _utc_now, os_user: str = "") -> Self:
         """Open an initialised home.
 
         Args:
             upgrade: bring older tables up to date first.
+            os_user: who gives the commands of this process; stands beside the account in every event.
 
         Raises:
             ConfigurationError: the database, its tables or the master key cannot be used; the sentence says why.
         """
         try:
             _check_tables(home, upgrade=upgrade)
-            return cls(home, clock)
+            return cls(home, clock, os_user)
         except (DatabaseError, SealingError) as error:
             raise ConfigurationError(str(error)) from error
 
@@ -222,7 +222,7 @@ class Installation:
             InvalidArgument: there is no such account, or it is disabled.
         """
         administrator = Rid.ADMINISTRATOR.in_domain(self.local_directory.domain.sid)
-        return self.requester(account or administrator, _system_user())
+        return self.requester(account or administrator, system_user())
 
     def requester(self, account: str, origin: str = "") -> Requester:
         """An account of the directory as a caller of this host."""
@@ -369,13 +369,6 @@ def host_account_name(hostname: str) -> str:
     """sAMAccountName of a host: the first label of its name, 15 characters at most, and a dollar sign."""
     label = hostname.partition(".")[0][:15].rstrip("-").upper()
     return f"HOST-{label[:10]}$" if label.isdigit() else f"{label}$"  # a number alone is no account name
-
-
-def _system_user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # an account without a name, as in some containers
-        return f"uid {os.getuid()}"
 
 
 # -- tables ----------------------------------------------------------------------------------------------------------

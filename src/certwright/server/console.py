@@ -35,6 +35,7 @@ from certwright.connectors.local import LocalCa
 from certwright.connectors.locations import Locations
 from certwright.directory.base import Principal
 from certwright.keystores.sealing import SealingError, write_new
+from certwright.notifications.values import RuleView
 from certwright.pki.names import sanitized_name
 from certwright.server.backup import make_passing
 from certwright.server.ca_life import OurCas
@@ -55,6 +56,7 @@ from django.db import DEFAULT_DB_ALIAS, connections  # noqa: E402
 from django.urls import set_script_prefix  # noqa: E402
 
 from certwright.console import rooms as words  # noqa: E402
+from certwright.console import saved_views  # noqa: E402
 from certwright.console.rooms import CaHealth, CaStanding, OpenIdProvider, Rooms, SignInRefused, furnish  # noqa: E402
 from certwright.server.domain_desk import desk_of  # noqa: E402
 from certwright.server.schema import django_database  # noqa: E402
@@ -125,6 +127,12 @@ def _apply(installation: Installation, names: frozenset[str], assets: Assets) ->
     settings.STATIC_URL = assets.url
     provider = openid_provider(installation)
     settings.SOCIALACCOUNT_PROVIDERS = {"openid_connect": {"APPS": [_openid_app(provider)] if provider else []}}
+    _connect(installation)
+    set_script_prefix("/")
+
+
+def _connect(installation: Installation) -> None:
+    """Let the console's own tables be those of this installation."""
     known: dict[str, Any] = connections.settings
     description = {**django_database(installation.home.database_url), "CONN_MAX_AGE": None}
     filled = connections.configure_settings({DEFAULT_DB_ALIAS: description})
@@ -135,7 +143,6 @@ def _apply(installation: Installation, names: frozenset[str], assets: Assets) ->
             if earlier.connection is not None:
                 earlier.close()
             del connections[DEFAULT_DB_ALIAS]
-    set_script_prefix("/")
 
 
 def _secret_key(installation: Installation) -> str:
@@ -232,6 +239,15 @@ def rooms_of(
     )
 
 
+def views_for_rules(installation: Installation, account: str) -> Sequence[RuleView]:
+    """The saved views that an account may let a notification rule filter by, outside the console."""
+    _connect(installation)
+    try:
+        return saved_views.filters_of(account)
+    finally:
+        connections.close_all()
+
+
 def _standings(installation: Installation, requester: Requester) -> Sequence[CaStanding]:
     """How a caller stands to each CA, from the security descriptors that the CAs check themselves."""
     found = []
@@ -281,7 +297,7 @@ def _ca_health(installation: Installation, config: str) -> Sequence[CaHealth]:
         return lines
     state = _by_time(crl.next_update, now, days=0)
     if crl.publish_error:
-        lines.append(CaHealth(words.BASE_CRL % {"number": crl.number}, "down", crl.publish_error))
+        lines.append(CaHealth(words.BASE_CRL % {"number": crl.number}, "down", crl.publish_error, crl.next_update))
     else:
         lines.append(CaHealth(words.BASE_CRL % {"number": crl.number}, state, until=crl.next_update))
     delta = ca.authority.database.latest_crl(newest.key_index, delta=True)

@@ -34,18 +34,12 @@ from certwright.ndes.failures import KEPT
 from certwright.ndes.giving import Giving
 from certwright.ndes.registration_authority import ENCRYPTION, SIGNING, TEMPLATES
 from certwright.ndes.settings import WEBHOOK, NdesSettings
-from certwright.ndes.store import Challenge, Failure, Transaction
+from certwright.ndes.store import Challenge, Failure, Notice, Transaction
 from certwright.pki import oids
 from certwright.pki.certificate import CertificateView
 from certwright.server.composition import Installation
-from certwright.server.network_devices import (
-    WEBHOOK_KEY,
-    admin_url,
-    challenges,
-    device_url,
-    policy_keeper,
-    registration_authority,
-)
+from certwright.server.device_upkeep import WEBHOOK_KEY, challenges, policy_keeper
+from certwright.server.network_devices import admin_url, device_url, registration_authority
 
 KEPT_DAYS: Final = 90
 """How long decided requests of devices, expired challenges and failures stay in the lists."""
@@ -94,6 +88,10 @@ class DeviceSetup:
 
     def challenges(self, limit: int, service: str = "") -> Sequence[Challenge]:
         return self._own(service).outstanding(limit)
+
+    def notices(self, limit: int, service: str | None = None) -> Sequence[Notice]:
+        with self._installation.database.read() as connection:
+            return store.notices(connection, service, limit)
 
     def failures(self, limit: int, service: str | None = None) -> Sequence[Failure]:
         with self._installation.database.read() as connection:
@@ -310,6 +308,7 @@ def prune(installation: Installation, now: datetime) -> None:
     with installation.database.transaction() as connection:
         store.delete_challenges(connection, before)
         store.delete_settled(connection, before)
+        store.delete_notices(connection, before)
         store.delete_failures(connection, before, KEPT)
 
 

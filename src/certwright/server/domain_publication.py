@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
@@ -22,11 +23,11 @@ from certwright.adcs.security import SecurityDescriptor
 from certwright.adcs.template import EnrollmentFlag
 from certwright.auth.keytab import read_keytab
 from certwright.ca.configuration import CaConfiguration
-from certwright.ca.database import CaRecord
-from certwright.ca.revocation.crl import certificates_by_key
+from certwright.ca.database import CaDatabase, CaRecord
+from certwright.ca.revocation.publication import CrlScope, scopes_of
 from certwright.directory.active_directory import public_key_services, publication
 from certwright.directory.active_directory.administration import JoinedAdministration
-from certwright.directory.active_directory.ldap import LdapConnection, LdapError, LdapPool
+from certwright.directory.active_directory.ldap import LdapConnection, LdapError, LdapPool, escape_rdn
 from certwright.directory.active_directory.netlogon import ask_site
 from certwright.directory.active_directory.publication import (
     Action,
@@ -38,6 +39,7 @@ from certwright.directory.active_directory.publication import (
 )
 from certwright.directory.active_directory.template_writing import missing_right
 from certwright.directory.changes import MAX_FACT
+from certwright.pki.certificate_pair import CertificatePair
 from certwright.wire import xcep as wire_xcep
 
 if TYPE_CHECKING:
@@ -48,6 +50,7 @@ log = structlog.get_logger(__name__)
 MAX_AGENTS: Final = 50
 """Key recovery agents of one CA."""
 _MAX_STEPS: Final = 40  # told in one audit event
+_PARTITION: Final = re.compile(r"_Partition([0-9]{5,9})\+?\.crl\Z")
 
 
 class DomainPublication:
@@ -82,18 +85,24 @@ class DomainPublication:
 
     # -- what people ask for -------------------------------------------------------------------------------------
 
-    def plan(self, ca: str = "") -> Plan:
+    def plan(self, ca: str = "", *, site: str | None = None) -> Plan:
         """What publishing a CA would change; nothing is changed.
 
+        Args:
+            site: what is to be written instead of what the CA's setting directory-site says; empty: this host's.
+
         Raises:
-            InvalidArgument: there is no such CA, it is none of an enterprise, or another CA has its name.
+            InvalidArgument: there is no such CA, it is none of an enterprise, or another CA has its name; or the
+                domain has no such site.
             LdapUnavailable: no domain controller answers.
         """
         record = self._enterprise_ca(ca)
         templates, left_out = self._first_templates(record.name)
 
         def look(connection: LdapConnection) -> Plan:
-            desired = self._desired(connection, record, templates)
+            if site and not self._is_site(connection, site):
+                raise InvalidArgument(f"the domain has no site {site}; see Active Directory Sites and Services")
+            desired = self._desired(connection, record, templates, site)
             changes = tuple(publication.plan_publication(connection, desired))
             is_new = any(
                 change.action is Action.ADD and change.object_class == "pKIEnrollmentService" for change in changes
@@ -109,7 +118,8 @@ class DomainPublication:
         record = self._enterprise_ca(ca)
 
         def look(connection: LdapConnection) -> Plan:
-            changes = tuple(publication.plan_removal(connection, self._desired(connection, record, ())))
+            names = [each.name for each in self._with_ancestors(record)]
+            changes = tuple(publication.plan_removal(connection, self._desired(connection, record, ()), names))
             return Plan(record.name, changes, (), {})
 
         return self.writer.run(look)
@@ -128,30 +138,44 @@ class DomainPublication:
         """Take a CA back. Raises as `publish`."""
         self._apply(plan, actor, "taken back")
 
-    def settings_after(self, ca: str, *, published: bool) -> Mapping[str, str]:
-        """The CA's settings that follow from publishing it, or taking it back; those that are so already left out."""
+    def settings_after(self, ca: str, *, published: bool, site: str | None = None) -> Mapping[str, str]:
+        """The CA's settings that follow from publishing it, or taking it back; those that are so already left out.
+
+        Args:
+            site: as it was given to `plan`.
+        """
         forest = self._directory.names.configuration.removeprefix("CN=Configuration,")
         wanted = {"directory-publication": "on" if published else "off"}
         if published:
             wanted["directory-dn"] = forest  # LDAP URLs mean the forest's objects from now on
+            if site is not None:
+                wanted["directory-site"] = site
         there = self._installation.configuration(ca).as_text()
         return {key: value for key, value in wanted.items() if there[key] != value}
 
     # -- the clock -----------------------------------------------------------------------------------------------
 
     def keep(self, actor: str) -> None:
-        """Bring up to date what is published, as the service account.
+        """Bring up to date what is published, as the service account. What it may not write holds up nothing else.
 
         Raises:
             AdcsError: something could not be written; it will be tried again.
         """
+        refused: list[AdcsError] = []
         for ca in self._installation.cas:
             record = ca.authority.database.ca()
             if record.ca_type.is_enterprise and CaConfiguration.load(record.settings).directory_publication:
                 plan = self.plan(record.name)
-                if plan.changes:
-                    self.publish(plan, actor)
-                    log.info("published_in_domain", ca=record.name, changes=len(plan.changes))
+                allowed = _allowed(plan)
+                if allowed:
+                    self.publish(replace(plan, changes=allowed, missing=()), actor)
+                    log.info("published_in_domain", ca=record.name, changes=len(allowed))
+                try:
+                    self._refuse_missing(plan.missing)
+                except AccessDenied as error:
+                    refused.append(error)
+        if refused:
+            raise refused[0]
 
     # -- inside --------------------------------------------------------------------------------------------------
 
@@ -164,7 +188,7 @@ class DomainPublication:
         return record
 
     def _desired(
-        self, connection: LdapConnection, record: CaRecord, templates: Sequence[str]
+        self, connection: LdapConnection, record: CaRecord, templates: Sequence[str], site: str | None = None
     ) -> Sequence[DesiredObject]:
         """The CA with those above it that live here, the root first."""
         base = public_key_services.container(self._directory.names.configuration)
@@ -173,7 +197,8 @@ class DomainPublication:
         for each in reversed(self._with_ancestors(record)):
             described = self._described(each)
             if each.name == record.name:
-                described = replace(described, templates=tuple(templates), site=self._site(connection))
+                named = CaConfiguration.load(record.settings).directory_site if site is None else site
+                described = replace(described, templates=tuple(templates), site=named or self._site(connection))
             found += [wanted for wanted in publication.desired_objects(described, base, sid) if wanted not in found]
         return found
 
@@ -191,7 +216,10 @@ class DomainPublication:
         now = self._installation.clock()
         database = self._installation.ca(record.name).authority.database
         newest_first = sorted(record.certificates, key=lambda certificate: -certificate.index)
-        crls = {index: database.latest_crl(index) for index in certificates_by_key(record, now)}
+        scopes: dict[str, CrlScope] = {}
+        for scope in scopes_of(database, now):
+            variables = configuration.url_variables(record, scope.certificate)
+            scopes[replace(variables, partition=scope.partition).value("8")] = scope
         service_account = self._directory.principal(self._directory.settings.account)
         return CaPublication(
             name=record.name,
@@ -199,7 +227,9 @@ class DomainPublication:
             is_root=record.ca_type.is_root,
             is_enterprise=record.ca_type.is_enterprise,
             certificates=tuple(each.der for each in newest_first if each.not_after > now),
-            crls={index: crl.der for index, crl in crls.items() if crl is not None},
+            crls=_newest(database, scopes),
+            deltas=_newest(database, scopes, delta=True),
+            crosses=tuple(CertificatePair(*each.crosses[:2]) for each in newest_first if each.crosses),
             enrollment_servers=self._enrollment_servers(record, configuration),
             recovery_agents=self._recovery_agents(record, now) if record.ca_type.is_enterprise else (),
             enroll=self._enroll_sids(configuration),
@@ -285,6 +315,10 @@ class DomainPublication:
                 chosen.append(cn)
         return tuple(chosen), left_out
 
+    def _is_site(self, connection: LdapConnection, name: str) -> bool:
+        dn = f"CN={escape_rdn(name)},CN=Sites,{self._directory.names.configuration}"
+        return connection.read(dn, ["cn"]) is not None
+
     def _site(self, connection: LdapConnection) -> str:
         settings, controller = self._directory.settings, connection.controller
         return (
@@ -348,6 +382,25 @@ class DomainPublication:
         return missing_right(error, account, change.dn, f"{right.right} on {where}", *grants([right], account))
 
 
+def _allowed(plan: Plan) -> tuple[ObjectChange, ...]:
+    """The steps of a plan for which the account lacks nothing, and none that stands on one of the others."""
+    lacking = {each.dn for each in plan.missing}
+    allowed: list[ObjectChange] = []
+    for change in plan.changes:
+        where = change.dn if change.action is Action.CHANGE else publication.parent_dn(change.dn)
+        if where in lacking:
+            lacking.add(change.dn)
+        else:
+            allowed.append(change)
+    return tuple(allowed)
+
+
+def _newest(database: CaDatabase, scopes: Mapping[str, CrlScope], *, delta: bool = False) -> Mapping[str, bytes]:
+    """The newest lists of each scope, by what stands behind the CA's name."""
+    found = {suffix: scope.latest(database, delta=delta) for suffix, scope in scopes.items()}
+    return {suffix: crl.der for suffix, crl in found.items() if crl is not None}
+
+
 def grants(missing: Sequence[MissingRight], account: str) -> Sequence[str]:
     """The commands by which an administrator gives rights."""
     return [f'dsacls "{each.dn}" /G "{account}:{each.grant}"' for each in missing]
@@ -359,6 +412,8 @@ class DirectoryTarget:
     Only of CAs that are published there; certificates follow with the next round of the clock.
     """
 
+    is_directory = True
+
     def __init__(self, installation: Installation) -> None:
         self._installation = installation
 
@@ -366,31 +421,53 @@ class DirectoryTarget:
     def description(self) -> str:
         return f"Active Directory {self._installation.home.settings.directory.dns_domain}"
 
-    def put(self, name: str, content: bytes) -> None:
-        """Raises:
-        OSError: it was not written.
+    def put(self, name: str, content: bytes) -> bool:
+        """False when it is none that the domain holds.
+
+        Raises:
+            OSError: it was not written.
         """
         directory = self._installation.active_directory
         if directory is None or not name.endswith(".crl"):
-            return
+            return False
         found = self._distribution_point(name)
         if found is None:
-            return
-        ca_name, host, key_index, delta = found
+            return False
+        ca_name, host, suffix, delta = found
         try:
             base = public_key_services.container(directory.names.configuration)
-            dn = publication.distribution_point_dn(ca_name, host, key_index, base)
+            dn = publication.distribution_point_dn(ca_name, host, suffix, base)
             attribute = "deltaRevocationList" if delta else "certificateRevocationList"
-            wanted = DesiredObject(dn, "cRLDistributionPoint", {attribute: (content,)})
+            account = directory.principal(directory.settings.account)
+            security = publication.crl_security(account.sid if account is not None else None, directory.domain.sid)
+            wanted = publication.distribution_point(dn, {attribute: (content,)}, security)
             with directory.pool.connection() as connection:
                 for change in publication.plan_publication(connection, [wanted]):
                     publication.apply(connection, change)
         except AdcsError as error:
             raise OSError(error.message) from error
+        return True
 
-    def _distribution_point(self, name: str) -> tuple[str, str, int, bool] | None:
-        """Whose CRL the file is: CA, its host, the number of its key, is it a delta; none if not published."""
+    def _distribution_point(self, name: str) -> tuple[str, str, str, bool] | None:
+        """Whose CRL the file is: CA, its host, what follows the CA's name, is it a delta; none if not published."""
+        in_partition = _PARTITION.search(name)
+        partition = int(in_partition[1]) if in_partition is not None else 0
         records = self._installation.records()
+        wanted = self._published(records)
+        for record in records:
+            configuration = CaConfiguration.load(record.settings)
+            for certificate in record.certificates:
+                if record.name not in wanted or not configuration.dns_name:
+                    continue
+                variables = replace(configuration.url_variables(record, certificate), partition=partition)
+                for delta in (False, True):
+                    if replace(variables, delta=delta).crl_file == name:
+                        return record.name, configuration.dns_name, variables.value("8"), delta
+        return None
+
+    @staticmethod
+    def _published(records: Sequence[CaRecord]) -> Set[str]:
+        """Those that are published in the domain, and the CAs above them."""
         by_name = {record.name: record for record in records}
         wanted: set[str] = set()
         for record in records:
@@ -399,13 +476,4 @@ class DirectoryTarget:
                 while above is not None and above.name not in wanted:
                     wanted.add(above.name)
                     above = by_name.get(above.parent)
-        for record in records:
-            configuration = CaConfiguration.load(record.settings)
-            for certificate in record.certificates:
-                if record.name not in wanted or not configuration.dns_name:
-                    continue
-                variables = configuration.url_variables(record, certificate)
-                for delta in (False, True):
-                    if replace(variables, delta=delta).crl_file == name:
-                        return record.name, configuration.dns_name, certificate.key_index, delta
-        return None
+        return wanted

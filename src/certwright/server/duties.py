@@ -16,7 +16,7 @@ from certwright.ca.revocation.publication import PublicationFailed, scopes_of
 from certwright.connectors.local import LocalCa
 from certwright.location_watch.watch import LocationWatch
 from certwright.manager.values import Done
-from certwright.server import above, device_setup
+from certwright.server import above, device_setup, device_upkeep
 from certwright.server.composition import SYSTEM, Installation
 from certwright.server.domain_publication import DomainPublication
 from certwright.server.locations import location_watch
@@ -51,6 +51,7 @@ def own_duties(installation: Installation) -> Sequence[Duty]:
         Duty("database", timedelta(minutes=5), partial(maintain_database, installation)),
         Duty("ca certificates", timedelta(days=1), partial(warn_of_expiry, installation)),
         Duty("ndes certificates", timedelta(minutes=1), partial(device_setup.renew_when_due, installation)),
+        Duty("ndes requests", timedelta(seconds=30), partial(device_upkeep.settle_overdue, installation)),
         Duty("ndes history", timedelta(days=1), partial(device_setup.prune, installation)),
     )
 
@@ -68,6 +69,7 @@ def outward_duties(installation: Installation) -> Sequence[Duty]:
         Duty("history of locations", timedelta(days=1), partial(prune_locations, watch)),
         Duty("crls of others", timedelta(minutes=1), partial(copy_due, installation)),
         Duty("services", timedelta(minutes=5), partial(_task, "services", tasks.refresh_services)),
+        Duty("ndes notices", timedelta(seconds=15), partial(device_upkeep.tell_notices, installation)),
         Duty("notifications", timedelta(seconds=15), partial(deliver_notifications, installation)),
         Duty("notification history", timedelta(days=1), partial(prune_notifications, installation)),
     )

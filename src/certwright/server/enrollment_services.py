@@ -206,7 +206,10 @@ def enrollment_policy(installation: Installation) -> Callable[[], Authentication
         if known is None or known[0] != (record.ca_id, record.version):
             configuration = CaConfiguration.load(record.settings)
             chosen = AuthenticationPolicy.from_settings(
-                configuration.channel_binding, ntlm=configuration.enrollment_ntlm, basic=False
+                configuration.channel_binding,
+                ntlm=configuration.enrollment_ntlm,
+                basic=False,
+                ntlm_mic=configuration.ntlm_mic,
             )
             known = ((record.ca_id, record.version), chosen)
         return known[1]

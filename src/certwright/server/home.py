@@ -54,6 +54,7 @@ _SECTIONS: Final[Mapping[str, frozenset[str]]] = {
     "openid": frozenset({"name", "issuer", "client-id", "client-secret-file"}),
     "authentication": frozenset({"keytab", "allow-rc4", "ntlm-auth", "client-certificates"}),
 }
+_BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 _LARGEST_FILE: Final = 64 << 10
 
 
@@ -382,6 +383,20 @@ class Home:
                 yield
             finally:
                 file.truncate(0)  # the lock itself goes with the descriptor, after a crash too
+
+    def lock_identity(self, duty: str) -> str:
+        """Names the lock of a duty for as long as this system runs; empty where it cannot be told.
+
+        Whoever holds that lock knows that every process which called itself so before has ended: a lock is a file of
+        one running kernel, and this is its number there. After a restart of the system it is called otherwise.
+        """
+        try:
+            boot = _BOOT_ID.read_text("ascii").strip()
+            with _open_lock(self.folder / f"{duty}.lock") as file:
+                found = os.fstat(file.fileno())
+        except (OSError, ConfigurationError):
+            return ""
+        return f"{boot}:{found.st_dev:x}:{found.st_ino:x}"
 
 
 def is_initialised(folder: Path) -> bool:

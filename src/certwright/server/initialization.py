@@ -35,6 +35,7 @@ from certwright.server.composition import SYSTEM, Installation, host_account_nam
 from certwright.server.duties import enroll_listener_certificate
 from certwright.server.home import CONFIGURATION, LOOPBACK, SQLITE, Home, Settings, is_initialised
 from certwright.server.listeners import resolve
+from certwright.server.system_user import system_user
 
 DEFAULT_DOMAIN: Final = "corp.example"
 """Where the host's own name has no domain. The zone is reserved for examples (RFC 2606): it is nobody's."""
@@ -209,7 +210,7 @@ def _fill(home: Home, plan: Plan, step: Step) -> None:
     write_new(home.configuration, plan.settings.to_toml().encode())
 
     step("domain, accounts and templates")
-    with Installation.open(home) as installation:
+    with Installation.open(home, os_user=system_user()) as installation:
         password = plan.password or passwords.generate_password()
         _make_domain(installation, plan, password)
         if plan.cas is not Cas.NONE:
@@ -221,7 +222,7 @@ def _fill(home: Home, plan: Plan, step: Step) -> None:
             step(f"key of the issuing CA ({plan.ca_key})")
             _offer(installation, plan, _install_issuing(installation, plan))
 
-    with Installation.open(home) as installation:  # with its CAs this time
+    with Installation.open(home, os_user=system_user()) as installation:  # with its CAs this time
         if installation.cas:
             step("CRLs")
         for ca in installation.cas:

@@ -24,7 +24,7 @@ from certwright.ca.database import CaRecord
 from certwright.ca.own_certificates import newest_of
 from certwright.ca.revocation.crl import certificates_by_key
 from certwright.ca.urls import NO_URLS, IssuanceUrls
-from certwright.connectors.fetching import Fetcher, LocationError, Question
+from certwright.connectors.fetching import NO_VALIDATORS, Fetcher, Found, LocationError, Question, Validators
 from certwright.connectors.local import LocalCa
 from certwright.connectors.locations import Location, LocationKind, Locations, locations_of
 from certwright.directory.active_directory.directory import ActiveDirectory
@@ -75,16 +75,22 @@ class Reading:
         self._http = Fetcher(targets, own_addresses(installation))
 
     def fetch(self, question: Question) -> bytes:
-        """Raises:
-        LocationError: nothing stands there, or it is not asked from here.
+        """Raises as `ask`."""
+        return self.ask(question).body
+
+    def ask(self, question: Question, known: Validators = NO_VALIDATORS) -> Found:
+        """Over HTTP a server may answer that it is still the `known` one.
+
+        Raises:
+            LocationError: nothing stands there, or it is not asked from here.
         """
         match urlsplit(question.url).scheme:
             case "ldap":
-                return self._ldap(question)
+                return Found(self._ldap(question))
             case "file":
-                return self._file(question)
+                return Found(self._file(question))
             case _:
-                return self._http.fetch(question)
+                return self._http.ask(question, known)
 
     def _ldap(self, question: Question) -> bytes:
         directory = self._installation.active_directory
@@ -101,7 +107,7 @@ class Reading:
         path = Path(unquote(parts.path))
         try:
             if not path.is_file():
-                raise LocationError(f"there is no file {path}")
+                raise LocationError(f"there is no file {path}", is_absent=True)
             with path.open("rb") as file:
                 content = file.read(question.limit + 1)
         except OSError as error:
@@ -126,10 +132,10 @@ def _read_ldap(directory: ActiveDirectory, question: Question) -> bytes:
     except AdcsError as error:
         raise LocationError(error.message) from error
     if entry is None:
-        raise LocationError(f"the directory has no entry {name}")
+        raise LocationError(f"the directory has no entry {name}", is_absent=True)
     found = entry.values(attribute)
     if not found:
-        raise LocationError(f"{name} has no {attribute}")
+        raise LocationError(f"{name} has no {attribute}", is_absent=True)
     content = found[0] if len(found) == 1 else cms.certs_only(found)
     if len(content) > question.limit:
         raise LocationError(f"the attribute has more than {question.limit} bytes")

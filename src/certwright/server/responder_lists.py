@@ -1,23 +1,26 @@
 """CRLs of CAs elsewhere: copied on the clock, and watched, so that people hear before answers end.
 
 A list is copied when it was copied last so long ago as is set, when its CA meant to publish the next one, and every
-few minutes while that fails. The first location that gives a list to answer from is enough.
+few minutes while that fails. The first location that gives a list to answer from is enough. A server that says that
+its list is the one that was copied last does not send it again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Callable, Iterator, Mapping, Set
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Final
 
 import structlog
 
 from certwright.adcs.errors import ConfigurationError
 from certwright.adcs.events import LifecycleEvent, LifecycleKind
-from certwright.connectors.fetching import LocationError
+from certwright.connectors.fetching import NO_VALIDATORS, LocationError
 from certwright.online_responder import store
 from certwright.online_responder.configuration import SignedWith
 from certwright.online_responder.lists import ListFacts, ListRefused, examine
+from certwright.online_responder.partitions import Slot, located
 from certwright.online_responder.service import BASE, DELTA, SIGNER, Worry, WorryState
 from certwright.online_responder.signing import SigningCertificate, chosen_place, door_place
 from certwright.online_responder.sources import CaElsewhere, copy
@@ -40,19 +43,44 @@ def copy_due(installation: Installation, now: datetime) -> None:
     enabled = {each.ca for each in configurations.all() if each.enabled}
     for ca in configurations.elsewhere():
         if ca.name in enabled:
-            kept = store.lists_of(installation.database, ca.ca_id)
-            due = [kind for kind in kinds(ca) if _is_due(kept.get((ca.ca_id, kind)), ca, now)]
-            copy_lists(installation, ca, now, due)
+            _copy_lists(installation, ca, now, partial(_is_due, ca=ca, now=now))
 
 
-def kinds(ca: CaElsewhere) -> tuple[bool, ...]:
-    """Which lists the CA is to have: base, and delta (True) where it makes one."""
-    return (False, True) if ca.sources.delta_crl_urls else (False,)
+def copy_lists(installation: Installation, ca: CaElsewhere, now: datetime) -> list[str]:
+    """Copy every list now; what went wrong, one sentence for each."""
+    return _copy_lists(installation, ca, now, lambda _kept: True)
+
+
+def _copy_lists(
+    installation: Installation, ca: CaElsewhere, now: datetime, wanted: Callable[[StoredList | None], bool]
+) -> list[str]:
+    """Each list that is wanted, once. Whoever finds a partition that is new looks for the one that follows it."""
+    problems: list[str] = []
+    tried: set[Slot] = set()
+    while True:
+        kept = store.lists_of(installation.database, ca.ca_id)
+        taken = taken_of(kept)
+        sought = ca.sources.sought(taken)
+        slots = [*ca.sources.slots(taken), *([sought] if sought is not None else [])]
+        due = [slot for slot in slots if slot not in tried and wanted(kept.get(slot))]
+        if not due:
+            return problems
+        for slot in due:
+            tried.add(slot)
+            problems += _copy(installation, ca, slot, kept.get(slot), now, is_sought=slot == sought)
+
+
+def taken_of(kept: Mapping[Slot, StoredList]) -> Set[Slot]:
+    """Of which there is a list."""
+    return {slot for slot, each in kept.items() if each.facts is not None}
 
 
 def _is_due(kept: StoredList | None, ca: CaElsewhere, now: datetime) -> bool:
-    if kept is None or kept.taken_when is None or kept.facts is None:
-        return kept is None or now - kept.tried_when >= AGAIN
+    if kept is None:
+        return True
+    if kept.facts is None:
+        is_absent = kept.absent_when is not None and not kept.error
+        return now - kept.tried_when >= (ca.sources.refresh if is_absent else AGAIN)
     if kept.error or now >= kept.facts.warn_after:
         return now - kept.tried_when >= AGAIN
     published = kept.facts.next_publish
@@ -61,30 +89,57 @@ def _is_due(kept: StoredList | None, ca: CaElsewhere, now: datetime) -> bool:
     return now - kept.tried_when >= ca.sources.refresh
 
 
-def copy_lists(installation: Installation, ca: CaElsewhere, now: datetime, which: Sequence[bool]) -> list[str]:
-    """Copy lists now; what went wrong, one sentence for each list."""
-    return [problem for is_delta in which if (problem := _copy(installation, ca, is_delta, now))]
+def _copy(
+    installation: Installation,
+    ca: CaElsewhere,
+    slot: Slot,
+    kept: StoredList | None,
+    now: datetime,
+    *,
+    is_sought: bool,
+) -> Iterator[str]:
+    """Copy one list.
 
-
-def _copy(installation: Installation, ca: CaElsewhere, is_delta: bool, now: datetime) -> str:
-    fetch = Reading(installation).fetch
-    urls = ca.sources.delta_crl_urls if is_delta else ca.sources.crl_urls
+    Args:
+        is_sought: it is a partition that may not be there yet.
+    """
+    ask = Reading(installation).ask
+    urls = ca.sources.delta_crl_urls if slot.is_delta else ca.sources.crl_urls
     problems: list[str] = []
-    for url in urls:
+    absent = 0
+    for url in (located(each, slot.partition) for each in urls):
+        known = NO_VALIDATORS
+        if kept is not None and kept.facts is not None and kept.url == url and kept.facts.next_update > now:
+            known = kept.validators
         try:
-            data = copy(url, fetch)
-            facts, entries = examine(data, ca.certificate, now, delta=is_delta, scopes=ca.sources.scopes)
-            if store.keep_list(installation.database, ca, data, facts, entries, url, now):
-                log.info("crl_copied", ca=ca.name, number=facts.number, delta=is_delta, entries=entries, url=url)
+            found = copy(url, ask, known)
+            if found.is_same:
+                store.note_same(installation.database, ca.ca_id, slot, now)
+                return
+            facts, entries = examine(
+                found.body, ca.certificate, now, delta=slot.is_delta, scopes=ca.sources.all_scopes
+            )
+            if store.keep_list(
+                installation.database, ca, slot, found.body, facts, entries, url, now, found.validators
+            ):
+                log.info("crl_copied", ca=ca.name, number=facts.number, entries=entries, url=url, **slot._asdict())
         except (LocationError, ListRefused) as error:
             problems.append(f"{url}: {error}")
+            absent += isinstance(error, LocationError) and error.is_absent
             continue
-        return ""
-    what = DELTA if is_delta else BASE
+        return
+    if is_sought and urls and absent == len(urls):
+        store.note_absence(installation.database, ca.ca_id, slot, now)
+        return
+    what = DELTA if slot.is_delta else BASE
     problem = "; ".join(problems) or "no location is set: certwright responder set crl-urls=URL"
-    store.note_failure(installation.database, ca.ca_id, is_delta, now, problem)
-    log.warning("crl_not_copied", ca=ca.name, what=what, error=problem)
-    return f"the {what} of {ca.name}: {problem}"
+    store.note_failure(installation.database, ca.ca_id, slot, now, problem)
+    log.warning("crl_not_copied", ca=ca.name, what=what, partition=slot.partition, error=problem)
+    yield f"the {what} of {_whose(ca, slot)}: {problem}"
+
+
+def _whose(ca: CaElsewhere, slot: Slot) -> str:
+    return f"{ca.name}, partition {slot.partition}" if ca.sources.partitions is not None else ca.name
 
 
 # -- watching --------------------------------------------------------------------------------------------------------
@@ -119,29 +174,52 @@ def signer_place(ca_id: int, stored: StoredConfiguration) -> str:
 
 
 def _lists(installation: Installation, ca: CaElsewhere, now: datetime) -> Iterator[Worry]:
+    """One worry of each kind: of many partitions, about the one that is worst."""
     kept = store.lists_of(installation.database, ca.ca_id)
-    base = kept.get((ca.ca_id, False))
-    for is_delta in kinds(ca):
-        what = DELTA if is_delta else BASE
-        found = kept.get((ca.ca_id, is_delta))
-        if found is None or found.facts is None:
-            state = WorryState.WARNING if is_delta and base is not None and base.facts else WorryState.DOWN
-            error = found.error if found is not None else ""
-            yield Worry(
-                ca.name, what, state, None, error or "not copied yet", _identity(ca.name, what, "none", state)
-            )
-            continue
-        state = _list_state(found.facts, now)
-        if is_delta and _is_overtaken(found.facts, base) and state is WorryState.DOWN:
-            state = WorryState.WARNING  # the base is newer: answers go on with it alone
-        yield Worry(
-            ca.name,
-            what,
-            state,
-            found.facts.next_update,
-            found.error,
-            _identity(ca.name, what, str(found.facts.number), state),
-        )
+    taken = taken_of(kept)
+    found = [_list_worry(ca, slot, kept, now) for slot in ca.sources.slots(taken)]
+    sought = ca.sources.sought(taken)
+    if sought is not None:
+        found += _sought_worry(ca, sought, kept.get(sought))
+    for what in (BASE, DELTA):
+        of_kind = [worry for worry in found if worry.what == what]
+        if of_kind:
+            yield min(of_kind, key=_urgency)
+
+
+def _urgency(worry: Worry) -> tuple[int, datetime]:
+    order = (WorryState.DOWN, WorryState.WARNING, WorryState.OK)
+    return order.index(worry.state), worry.until or datetime.min.replace(tzinfo=UTC)
+
+
+def _list_worry(ca: CaElsewhere, slot: Slot, kept: Mapping[Slot, StoredList], now: datetime) -> Worry:
+    base = kept.get(Slot(slot.partition, False))
+    what = DELTA if slot.is_delta else BASE
+    found = kept.get(slot)
+    in_partitions = ca.sources.partitions is not None
+    about = f"partition {slot.partition}: " if in_partitions else ""
+    which = f"{slot.partition}." if in_partitions else ""
+    if found is None or found.facts is None:
+        state = WorryState.WARNING if slot.is_delta and base is not None and base.facts else WorryState.DOWN
+        error = (found.error if found is not None else "") or "not copied yet"
+        return Worry(ca.name, what, state, None, about + error, _identity(ca.name, what, f"{which}none", state))
+    state = _list_state(found.facts, now)
+    if slot.is_delta and _is_overtaken(found.facts, base) and state is WorryState.DOWN:
+        state = WorryState.WARNING  # the base is newer: answers go on with it alone
+    detail = found.error
+    if in_partitions and (detail or state is not WorryState.OK):
+        detail = about + (detail or f"its CRL holds until {found.facts.next_update:%Y-%m-%d %H:%M} UTC")
+    identity = _identity(ca.name, what, f"{which}{found.facts.number}", state)
+    return Worry(ca.name, what, state, found.facts.next_update, detail, identity)
+
+
+def _sought_worry(ca: CaElsewhere, slot: Slot, found: StoredList | None) -> Iterator[Worry]:
+    """That nobody knows whether there is another partition."""
+    if found is None or not found.error:
+        return
+    state = WorryState.DOWN if found.absent_when is None else WorryState.WARNING
+    detail = f"whether there is a partition {slot.partition} is not known: {found.error}"
+    yield Worry(ca.name, BASE, state, None, detail, _identity(ca.name, BASE, f"{slot.partition}.sought", state))
 
 
 def _is_overtaken(delta: ListFacts, base: StoredList | None) -> bool:

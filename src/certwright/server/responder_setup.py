@@ -7,7 +7,7 @@ the certificates to come.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -40,7 +40,7 @@ from certwright.pki.certificate import CertificateView
 from certwright.pki.errors import EncodingError
 from certwright.pki.public_keys import load_public_key
 from certwright.server.composition import SYSTEM, Installation
-from certwright.server.responder_lists import copy_lists, kinds, signer_place, worries
+from certwright.server.responder_lists import copy_lists, signer_place, taken_of, worries
 
 log = structlog.get_logger(__name__)
 
@@ -86,6 +86,7 @@ class ResponderSetup:
         stored = installation.revocation_configurations.of(ca.name)
         signing = installation.signing_certificates.current(ca.signer_place)
         kept = store.lists_of(installation.database, ca.ca_id)
+        slots = ca.sources.slots(taken_of(kept))
         return ResponderStanding(
             ca=ca.name,
             enabled=stored.enabled,
@@ -96,7 +97,7 @@ class ResponderSetup:
             not_after=signing.view.not_after if signing is not None else None,
             renew_after=None,
             sources=ca.sources,
-            lists=tuple(kept[ca.ca_id, kind] for kind in kinds(ca) if (ca.ca_id, kind) in kept),
+            lists=tuple(kept[slot] for slot in slots if slot in kept),
             subject=ca.certificate.subject_name,
             number=ca.ca_id,
         )
@@ -118,8 +119,9 @@ class ResponderSetup:
         stored = installation.revocation_configurations.of(name)
         if elsewhere is not None:
             self._demand_signer(elsewhere.signer_place, name)
-            copy_lists(installation, elsewhere, installation.clock(), kinds(elsewhere))
-            if (elsewhere.ca_id, False) not in _taken(installation, elsewhere):
+            copy_lists(installation, elsewhere, installation.clock())
+            taken = taken_of(store.lists_of(installation.database, elsewhere.ca_id))
+            if not any(slot in taken for slot in elsewhere.sources.slots(taken) if not slot.is_delta):
                 raise ConfigurationError(
                     f"no CRL of {name} could be copied, so there is nothing to answer from; see: certwright responder"
                     f" copy --ca {name!r}"
@@ -238,7 +240,7 @@ class ResponderSetup:
             configurations.add_elsewhere(chosen, view, loaded, actor=operator.account)
         added = self._elsewhere(chosen)
         assert added is not None
-        copy_lists(installation, added, installation.clock(), kinds(added))
+        copy_lists(installation, added, installation.clock())
         return chosen
 
     def remove(self, ca: str, operator: Requester) -> None:
@@ -248,7 +250,7 @@ class ResponderSetup:
 
     def copy(self, ca: str, operator: Requester) -> Sequence[str]:
         elsewhere = self._demand_elsewhere(ca, operator)
-        return copy_lists(self._installation, elsewhere, self._installation.clock(), kinds(elsewhere))
+        return copy_lists(self._installation, elsewhere, self._installation.clock())
 
     def _demand_elsewhere(self, ca: str, operator: Requester) -> CaElsewhere:
         self._installation.demand(operator, CaAccess.ADMINISTRATOR)
@@ -264,11 +266,6 @@ class ResponderSetup:
         name = elsewhere.name if elsewhere is not None else self._installation.ca(ca).authority.name
         self._installation.demand(operator, CaAccess.ADMINISTRATOR, "" if elsewhere is not None else name)
         return name
-
-
-def _taken(installation: Installation, ca: CaElsewhere) -> Set[tuple[int, bool]]:
-    kept = store.lists_of(installation.database, ca.ca_id)
-    return {key for key, each in kept.items() if each.facts is not None}
 
 
 def _record(installation: Installation, name: str) -> CaRecord:

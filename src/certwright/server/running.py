@@ -89,7 +89,7 @@ async def _serve(
         https_port=settings.https_port,
         http_port=settings.http_port,
     )
-    _spare_the_collector()
+    spare_the_collector()
     ready()
     for worker in workers:
         worker.start()
@@ -141,7 +141,7 @@ def _recover_orders(installation: Installation) -> None:
         log.warning("orders_recovered", orders=[*recovered])
 
 
-def _spare_the_collector() -> None:
+def spare_the_collector() -> None:
     """Let the garbage collector look less often, and never again at what was loaded for good.
 
     What a request makes goes away by reference counts; looking for cycles after every 700 objects took about

@@ -120,6 +120,7 @@ class Serving:
 
     async def start(self) -> None:
         await asyncio.to_thread(self._responder.start)
+        await asyncio.to_thread(self._devices.start)
         await self._listeners.start()
         loop = asyncio.get_running_loop()
         self._reloading = (
@@ -230,6 +231,7 @@ def authentication_policy(installation: Installation) -> Callable[[], Authentica
                 ntlm=configuration.ntlm,
                 negotiate=configuration.negotiate,
                 basic=configuration.basic,
+                ntlm_mic=configuration.ntlm_mic,
             )
             known = ((record.ca_id, record.version), chosen)
         return known[1]

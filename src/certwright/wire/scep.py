@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum, IntEnum
 from typing import Final
@@ -24,7 +24,7 @@ from certwright.pki.errors import EncodingError, TooLarge
 from certwright.pki.pkcs10 import CertificationRequest
 from certwright.pki.pkcs10_reading import Attribute
 from certwright.pki.public_keys import load_public_key
-from certwright.pki.signatures import RSA_SHA256, RSA_SHA384, RSA_SHA512
+from certwright.pki.signatures import RSA_SHA256, RSA_SHA384, RSA_SHA512, PublicKey
 from certwright.pki.signed_data import SignedData, SignerIdentifier, SignerInfo, Signing, sign
 
 MAX_MESSAGE: Final = 64 << 10
@@ -90,6 +90,11 @@ class Operation(Enum):
 _OPERATIONS: Final = {operation.value.lower(): operation for operation in Operation}
 
 
+_KINDS: Final[Mapping[int | None, MessageType]] = {int(each): each for each in MessageType}
+_STATUSES: Final[Mapping[int | None, PkiStatus]] = {int(each): each for each in PkiStatus}
+_FAILURES: Final[Mapping[int | None, FailInfo]] = {int(each): each for each in FailInfo}
+
+
 @dataclass(frozen=True, slots=True)
 class Credentials:
     """A certificate and its RSA key, which sign messages."""
@@ -131,32 +136,32 @@ class PkiMessage:
         signer = signed.certificate_of(signature)
         if signer is None:
             raise EncodingError("SCEP: the certificate of the signer is not in the message")
-        transaction = signature.attribute(oids.SCEP_TRANSACTION_ID)
+        told = _Told(signature)
+        transaction = told.one(oids.SCEP_TRANSACTION_ID)
         if transaction is None or len(transaction) > MAX_TRANSACTION:
             raise EncodingError("SCEP: the message has no transaction ID, or a very long one")
         if "\0" in _text(transaction, "transaction ID"):
             raise EncodingError("SCEP: the transaction ID holds a NUL")
-        kind = _number(signature, oids.SCEP_MESSAGE_TYPE)
-        if kind is None or kind not in set(MessageType):
+        kind = _KINDS.get(told.number(oids.SCEP_MESSAGE_TYPE))
+        if kind is None:
             raise EncodingError("SCEP: the message has no message type, or an unknown one")
-        status, fail_info = _number(signature, oids.SCEP_PKI_STATUS), _number(signature, oids.SCEP_FAIL_INFO)
-        fail_text = signature.attribute(oids.SCEP_FAIL_INFO_TEXT)
+        fail_text = told.one(oids.SCEP_FAIL_INFO_TEXT)
         return cls(
-            MessageType(kind),
+            kind,
             transaction,
-            _nonce(signature, oids.SCEP_SENDER_NONCE),
+            told.nonce(oids.SCEP_SENDER_NONCE),
             signer,
             signed.content or None,
-            _nonce(signature, oids.SCEP_RECIPIENT_NONCE),
-            PkiStatus(status) if status in set(PkiStatus) else None,
-            FailInfo(fail_info) if fail_info in set(FailInfo) else None,
+            told.nonce(oids.SCEP_RECIPIENT_NONCE),
+            _STATUSES.get(told.number(oids.SCEP_PKI_STATUS)),
+            _FAILURES.get(told.number(oids.SCEP_FAIL_INFO)),
             _text(fail_text, "text of a failure") if fail_text is not None else "",
             signed,
             signature,
         )
 
-    def verify(self, *, sha1: bool = False) -> None:
-        """Check the signature with the key of the certificate carried along.
+    def verify(self, *, sha1: bool = False) -> PublicKey:
+        """Check the signature with the key of the certificate carried along, and give that key.
 
         Raises:
             SignatureError: it does not verify; WeakAlgorithm for a hash that proves nothing.
@@ -165,6 +170,7 @@ class PkiMessage:
         nothing = b"" if self.signed.content is None else None  # failures and promises have no contents
         key = load_public_key(self.signer.public_key_info)
         self.signed.verify(self.signature, key, content=nothing, sha1=sha1)
+        return key
 
     @property
     def transaction_text(self) -> str:
@@ -246,24 +252,36 @@ def _attribute(oid: str, value: bytes) -> Attribute:
     return Attribute(oid, (value,))
 
 
-def _number(signature: SignerInfo, oid: str) -> int | None:
-    value = signature.attribute(oid)
-    if value is None:
-        return None
-    text = _text(value, oids.name_of(oid)).strip()
-    if not (text.isascii() and text.isdigit() and len(text) <= 3):
-        raise EncodingError(f"SCEP: {oids.name_of(oid)} is no number")
-    return int(text)
+class _Told:
+    """What the signed attributes say, each once."""
 
+    def __init__(self, signature: SignerInfo) -> None:
+        self._signature = signature
+        self._there = frozenset([each.oid for each in signature.attributes or ()])
 
-def _nonce(signature: SignerInfo, oid: str) -> bytes:
-    value = signature.attribute(oid)
-    if value is None:
-        return b""
-    content = der.require_single(value, der.OCTET_STRING, "nonce").content(value)
-    if len(content) > MAX_NONCE:
-        raise TooLarge(f"SCEP: a nonce has at most {MAX_NONCE} octets")
-    return content
+    def one(self, oid: str) -> bytes | None:
+        """Raises:
+        DuplicateAttribute: there are several.
+        """
+        return self._signature.attribute(oid) if oid in self._there else None
+
+    def number(self, oid: str) -> int | None:
+        value = self.one(oid)
+        if value is None:
+            return None
+        text = _text(value, oids.name_of(oid)).strip()
+        if not (text.isascii() and text.isdigit() and len(text) <= 3):
+            raise EncodingError(f"SCEP: {oids.name_of(oid)} is no number")
+        return int(text)
+
+    def nonce(self, oid: str) -> bytes:
+        value = self.one(oid)
+        if value is None:
+            return b""
+        content = der.require_single(value, der.OCTET_STRING, "nonce").content(value)
+        if len(content) > MAX_NONCE:
+            raise TooLarge(f"SCEP: a nonce has at most {MAX_NONCE} octets")
+        return content
 
 
 def _text(value: bytes, what: str) -> str:

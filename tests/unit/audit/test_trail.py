@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,23 +16,16 @@ import pytest
 from certwright.adcs.events import AuditEvent, CaEvent
 from certwright.audit.trail import AuditTrail
 from certwright.database import Database, sqlite_url
+from tests.support.tables import new_sqlite_url
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
 CA = "Corp Issuing CA"
 
 
-@pytest.fixture(scope="session")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from certwright.server.schema import migrate
-
-    path = tmp_path_factory.mktemp("schema") / "template.db"
-    migrate(sqlite_url(path))
-    return path
-
-
 @pytest.fixture
-def path(template: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copyfile(template, tmp_path / "audit.db"))
+def path(tmp_path: Path) -> Path:
+    new_sqlite_url(tmp_path, "audit.db")
+    return tmp_path / "audit.db"
 
 
 @pytest.fixture
@@ -84,6 +76,19 @@ def test_an_event_comes_back_as_it_was_recorded(database: Database, trail: Audit
     assert found.details == details
     assert found.name == "CERTIFICATE_ISSUED"
     assert trail.verify().is_intact
+
+
+def test_an_act_at_the_command_line_names_the_user_of_the_operating_system(database: Database) -> None:
+    """Beside the account that was chosen, inside what is hashed; and nothing where no person gives the commands."""
+    by_hand, served = AuditTrail(database, "root, logged in as alice"), AuditTrail(database)
+    with database.transaction() as connection:
+        by_hand.append(connection, event(request_id=1))
+        served.append(connection, event(request_id=2))
+    first, second = served.events(newest_first=False)
+    assert (first.os_user, second.os_user) == ("root, logged in as alice", "")
+    assert first.details == {"request_id": 1, "os_user": "root, logged in as alice"}
+    assert second.details == {"request_id": 2}
+    assert served.verify().is_intact
 
 
 def test_an_event_of_an_undone_transaction_never_happened(database: Database, trail: AuditTrail) -> None:

@@ -301,6 +301,26 @@ def test_missing_mic_is_refused_where_bindings_are_required(site: Site) -> None:
     site.assert_refused(site.run(BentClient(mic=False).log_on(site.authenticator, site.connect())), "no MIC")
 
 
+def test_missing_mic_passes_where_no_mic_is_asked_for(site: Site) -> None:
+    site.policy = AuthenticationPolicy.from_settings("require", ntlm_mic=False)
+    assert isinstance(site.run(BentClient(mic=False).log_on(site.authenticator, site.connect())), Authenticated)
+
+
+def test_no_mic_asked_for_takes_no_missing_binding_and_no_wrong_one(site: Site) -> None:
+    site.policy = AuthenticationPolicy.from_settings("require", ntlm_mic=False)
+    unbound = BentClient(flags=OEM_CLIENT, pairs=(), mic=False)
+    site.assert_refused(site.run(unbound.log_on(site.authenticator, site.connect())), "no channel binding")
+    elsewhere = site.connect(bindings=(OTHER_BINDING,))
+    relayed = BentClient(mic=False)
+    site.assert_refused(site.run(relayed.log_on(site.authenticator, elsewhere)), "another TLS connection")
+
+
+def test_an_announced_mic_must_be_right_though_none_is_asked_for(site: Site) -> None:
+    site.policy = AuthenticationPolicy.from_settings("require", ntlm_mic=False)
+    bent = BentClient(bend=lambda message: replace(message, mic=b"m" * 16))
+    site.assert_refused(site.run(bent.log_on(site.authenticator, site.connect())), "MIC is wrong")
+
+
 def test_missing_mic_passes_where_bindings_are_allowed(site: Site) -> None:
     site.allow()
     assert isinstance(site.run(BentClient(mic=False).log_on(site.authenticator, site.connect())), Authenticated)

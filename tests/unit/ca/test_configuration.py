@@ -10,9 +10,10 @@ import pytest
 from certwright.adcs.errors import ConfigurationError
 from certwright.adcs.properties import CaType
 from certwright.adcs.restrictions import Restrictions
-from certwright.ca.configuration import DEFAULT_SECURITY, SETTINGS, CaConfiguration
+from certwright.ca.configuration import CaConfiguration
 from certwright.ca.database import CaCertificateRecord, CaRecord
 from certwright.ca.periods import Period, Unit
+from certwright.ca.settings import DEFAULT_SECURITY, SETTINGS
 from certwright.ca.urls import UrlVariables, parse_urls
 
 NOW = datetime(2031, 5, 6, 7, 8, 9, tzinfo=UTC)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -48,10 +48,13 @@ class RecordingAuthority:
         return _answer(Disposition.ISSUED)
 
     @contextmanager
-    def transaction(self, *, deadline: float | None = None) -> Iterator[None]:
+    def transaction(self, *, deadline: float | None = None) -> Iterator[Any]:
         self.steps.append("begin")
-        yield
+        yield self
         self.steps.append("commit")
+
+    def beside(self, write: Callable[[Any], None]) -> None:
+        write("connection")
 
     def notify_exits(self) -> None:
         pass
@@ -114,6 +117,77 @@ def test_a_fault_sends_each_job_on_its_own_way(step: str) -> None:
 
     assert isinstance(told[0], Broken)
     assert told[1].is_issued
+    assert authority.steps.count("commit") == 1
+
+
+# -- what goes along -------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Beside:
+    """Another room's rows."""
+
+    name: str
+    steps: list[str]
+    refuses: bool = False
+
+    def begin(self, connection: Any) -> None:
+        self.steps.append(f"{self.name} begins")
+        if self.refuses:
+            raise AdcsError("not this one")
+
+    def undo(self, connection: Any) -> None:
+        self.steps.append(f"{self.name} undone")
+
+    def decided(self, connection: Any, response: Response) -> None:
+        self.steps.append(f"{self.name} {response.disposition.name}")
+
+
+def with_rows(authority: RecordingAuthority, *raws: str, refusing: str = "") -> list[Any]:
+    """As `answers`, each with rows of another room along."""
+    jobs = [_job(raw) for raw in raws]
+    for raw, job in zip(raws, jobs, strict=True):
+        job.submission = job.submission._replace(along=Beside(raw, authority.steps, raw == refusing))
+    Issuer(authority)._serve(jobs)  # type: ignore[arg-type]
+    return [job.answer for job in jobs]
+
+
+def test_what_goes_along_is_written_in_the_same_transaction() -> None:
+    authority = RecordingAuthority()
+    with_rows(authority, "a", "denied")
+    assert authority.steps[2:] == [
+        *("begin", "a begins", "decide a", "denied begins", "decide denied"),
+        *("sign a", "a ISSUED", "denied DENIED", "commit"),
+    ]
+
+
+def test_who_may_not_begin_is_not_decided_on_and_keeps_no_other_from_it() -> None:
+    authority = RecordingAuthority()
+    told = with_rows(authority, "a", "b", refusing="a")
+    assert isinstance(told[0], AdcsError)
+    assert told[1].is_issued
+    assert "decide a" not in authority.steps
+    assert "a undone" not in authority.steps
+    assert authority.steps.count("begin") == 1
+
+
+@pytest.mark.parametrize("step", ["decide a", "sign a"])
+def test_what_began_is_taken_back_where_no_row_was_made(step: str) -> None:
+    authority = RecordingAuthority(failing={step: AdcsError("refused", HResult.NTE_BAD_SIGNATURE)})
+    told = with_rows(authority, "a", "b")
+    assert isinstance(told[0], AdcsError)
+    assert "a undone" in authority.steps
+    assert "a ISSUED" not in authority.steps
+    assert "b ISSUED" in authority.steps
+
+
+def test_a_batch_that_breaks_begins_again_for_each() -> None:
+    authority = RecordingAuthority(failing={"decide a": Broken()})
+    told = with_rows(authority, "a", "b")
+    assert isinstance(told[0], Broken)
+    assert told[1].is_issued
+    assert authority.steps.count("b begins") == 1
+    assert authority.steps.count("a begins") == 2
     assert authority.steps.count("commit") == 1
 
 

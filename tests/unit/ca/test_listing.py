@@ -11,15 +11,15 @@ import pytest
 from certwright.adcs.errors import InvalidArgument
 from certwright.adcs.interfaces import Comparison, Restriction, Sort, Table
 from certwright.ca.listing import make_count, make_listing
-from certwright.database import Dialect, sqlite_url
-from certwright.server.schema import migrate
+from certwright.database import Dialect
+from tests.support.tables import new_sqlite_url
 
 
 @pytest.fixture(scope="module")
 def tables(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sqlite3.Connection]:
-    path: Path = tmp_path_factory.mktemp("listing") / "ca.db"
-    migrate(sqlite_url(path))
-    connection = sqlite3.connect(path)
+    folder: Path = tmp_path_factory.mktemp("listing")
+    new_sqlite_url(folder, "ca.db")
+    connection = sqlite3.connect(folder / "ca.db")
     yield connection
     connection.close()
 
@@ -62,12 +62,22 @@ def test_the_usual_questions_have_an_index(
     assert not [step for *_, step in plan if step.startswith("SCAN")]
 
 
-def test_what_was_issued_lately_is_counted_out_of_an_index_alone(tables: sqlite3.Connection) -> None:
-    """The dashboard asks it every minute; a busy CA issues a million in the 30 days it is about."""
+@pytest.mark.parametrize(
+    ("table", "index"),
+    [(Table.ISSUED_CERTIFICATES, "ca_request_issued"), (Table.FAILED_REQUESTS, "ca_request_failed_when")],
+)
+def test_what_came_of_requests_lately_is_counted_out_of_an_index_alone(
+    tables: sqlite3.Connection, table: Table, index: str
+) -> None:
+    """The dashboard asks it every minute; a busy CA issues a million in the 30 days it is about, and a wrong script
+    fails as often."""
     since = where("resolved_when", 1_700_000_000, Comparison.GREATER_OR_EQUAL)
-    sql, params, _read = make_count(1, "sqlite", Table.ISSUED_CERTIFICATES, since, "template")
+    sql, params, _read = make_count(1, "sqlite", table, since, "template")
     plan = tables.execute(f"EXPLAIN QUERY PLAN {sql}", params).fetchall()
-    assert "COVERING INDEX ca_request_issued (ca_id=? AND resolved_when>?)" in plan[0][-1]
+    assert f"COVERING INDEX {index} (ca_id=? AND resolved_when>?)" in plan[0][-1]
+
+
+def test_what_waits_is_counted_by_its_index(tables: sqlite3.Connection) -> None:
     pending, params, _read = make_count(1, "sqlite", Table.PENDING_REQUESTS, (), "submitted_when")
     assert "ca_request_pending" in tables.execute(f"EXPLAIN QUERY PLAN {pending}", params).fetchall()[0][-1]
 

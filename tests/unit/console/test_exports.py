@@ -6,7 +6,9 @@ import csv
 import io
 import json
 from datetime import UTC, datetime
-from typing import Any
+from typing import IO, Any
+
+import pytest
 
 from certwright.console import exports
 
@@ -47,3 +49,25 @@ def test_xlsx_opens_and_holds_text() -> None:
     body = content(exports.xlsx("x", ("name",), [("=1+1",), ("\x01",), ("plain",)]))
     book = load_workbook(io.BytesIO(body))
     assert [row[0] for row in book.active.iter_rows(values_only=True)] == ["name", "'=1+1", "?", "plain"]
+
+
+def test_a_file_that_is_made_as_a_whole_comes_in_pieces() -> None:
+    response = exports.whole("all.zip", exports.ZIP, lambda file: file.write(b"x" * 3 * exports.CHUNK))
+    assert response["Content-Disposition"] == 'attachment; filename="all.zip"'
+    assert list(map(len, response.streaming_content)) == [exports.CHUNK] * 3
+
+
+def test_a_file_that_cannot_be_made_fails_before_anything_is_answered() -> None:
+    def fail(_file: IO[bytes]) -> None:
+        raise ValueError("nothing to pack")
+
+    with pytest.raises(ValueError, match="nothing to pack"):
+        exports.whole("all.zip", exports.ZIP, fail)
+
+
+def test_a_file_that_nobody_fetches_is_closed() -> None:
+    written: list[IO[bytes]] = []
+    response = exports.whole("all.zip", exports.ZIP, written.append)
+    assert not written[0].closed
+    del response
+    assert written[0].closed

@@ -28,7 +28,8 @@ from certwright.directory.base import LogonFailure, LogonRefused, PrincipalKind
 from certwright.directory.local import EmbeddedDirectory
 from certwright.directory.well_known import BUILTIN_USERS, Rid
 from certwright.keystores.sealing import Sealer
-from tests.support.embedded_directory import ACTOR, NOW, PASSWORD, Installed, new_sqlite_url
+from tests.support.embedded_directory import ACTOR, NOW, PASSWORD, Installed
+from tests.support.tables import new_sqlite_url
 
 # -- the domain ------------------------------------------------------------------------------------------------------
 

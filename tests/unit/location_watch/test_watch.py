@@ -16,7 +16,7 @@ from certwright.database import Database
 from certwright.location_watch import watch
 from certwright.location_watch.values import State, Subject, WatchedLocation
 from certwright.location_watch.watch import LocationWatch
-from tests.support.embedded_directory import new_sqlite_url
+from tests.support.tables import new_sqlite_url
 from tests.unit.location_watch.test_judging import CA, LEAF, NOW, Shelf, crl
 
 PLACE = "http://pki.corp.example/ca.crl"

@@ -14,9 +14,9 @@ from certwright.connectors.service import AuthScheme, CredentialKind
 from certwright.database import Database
 from certwright.keystores.sealing import Sealer
 from certwright.manager.values import DeviceUserFields, Health, ServiceFields, TrustKind
-from tests.support.embedded_directory import new_sqlite_url
 from tests.support.managing import ALICE, PASSWORD, Managed
 from tests.support.scripted_ca import Answer
+from tests.support.tables import new_sqlite_url
 
 # -- device users --------------------------------------------------------------------------------------------------
 

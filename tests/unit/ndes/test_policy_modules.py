@@ -6,7 +6,6 @@ import hashlib
 import json
 import re
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -24,6 +23,7 @@ from certwright.ndes import modules
 from certwright.ndes.policy import (
     ChallengeAsked,
     Disposition,
+    KeepsNotices,
     ModuleContext,
     Outcome,
     PolicyModule,
@@ -194,30 +194,30 @@ def test_challenges_come_from_the_webhook(receiver: tuple[Receiver, int], webhoo
             webhook.generate_challenge(question)
 
 
-def test_notices_are_told_in_the_background_and_change_nothing(
-    receiver: tuple[Receiver, int], webhook: WebhookPolicy
-) -> None:
-    receiver[0].wait.clear()
-    webhook.notify(OUTCOME)
-    receiver[0].status = 500
-    receiver[0].wait.set()
+def test_a_notice_says_what_became_of_a_request(receiver: tuple[Receiver, int], webhook: WebhookPolicy) -> None:
+    assert isinstance(webhook, KeepsNotices)
+    webhook.tell(17, json.loads(json.dumps(webhook.notice_of(OUTCOME))))
     webhook.notify(replace(OUTCOME, disposition=Disposition.FAILURE, certificate=None))
-    deadline = time.monotonic() + 5
-    while len(receiver[0].asked) < 2 and time.monotonic() < deadline:
-        time.sleep(0.005)
+    (headers, _), _ = receiver[0].asked
     first, second = (json.loads(body) for _, body in receiver[0].asked)
+    assert headers["X-Certwright-Event"] == "ndes.notify"
+    assert headers["X-Certwright-Delivery"] == "notice-17"
     assert (first["disposition"], second["disposition"]) == ("success", "failure")
     assert first["thumbprint"] == hashlib.sha1(b"certificate").hexdigest()
     assert second["certificate"] is None
 
 
-def test_what_waits_is_told_before_the_end(receiver: tuple[Receiver, int]) -> None:
-    policy = WebhookPolicy(WebhookSettings(f"http://127.0.0.1:{receiver[1]}/", KEY, 5.0))
-    policy.initialize(ModuleContext(""))
-    for _ in range(5):
-        policy.notify(OUTCOME)
-    policy.uninitialize()
-    assert len(receiver[0].asked) == 5
+@pytest.mark.parametrize("status", [204, 299])
+def test_any_success_takes_a_notice(receiver: tuple[Receiver, int], webhook: WebhookPolicy, status: int) -> None:
+    receiver[0].status, receiver[0].body = status, b""
+    webhook.notify(OUTCOME)
+
+
+@pytest.mark.parametrize("status", [302, 404, 500])
+def test_anything_else_does_not(receiver: tuple[Receiver, int], webhook: WebhookPolicy, status: int) -> None:
+    receiver[0].status = status
+    with pytest.raises(PolicyUnavailable, match=str(status)):
+        webhook.notify(OUTCOME)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from certwright.adcs.errors import InvalidArgument
-from certwright.connectors.fetching import LocationError, Question
+from certwright.connectors.fetching import Found, LocationError, Question, Validators
 from certwright.online_responder.lists import MAX_LIST, Scope
 from certwright.online_responder.sources import SOURCE_SETTINGS, ListSources, copy, demand_name, known
 from certwright.pki import armor
@@ -17,7 +17,7 @@ from tests.support.foreign_ca import ForeignCa
 URL = "http://pki.corp.example/CertEnroll/CA+.crl"
 
 
-def nobody(question: Question) -> bytes:
+def nobody(question: Question, _known: Validators) -> Found:
     raise AssertionError(question)
 
 
@@ -81,7 +81,7 @@ def test_a_file_is_read_in_der_and_in_pem(tmp_path: Path) -> None:
     crl, file = ForeignCa().crl(), tmp_path / "a list.crl"
     for content in (crl, armor.armor("X509 CRL", crl).encode()):
         file.write_bytes(content)
-        assert copy(file.as_uri(), nobody) == crl
+        assert copy(file.as_uri(), nobody) == Found(crl)
 
 
 def test_a_file_that_is_none_says_why(tmp_path: Path) -> None:
@@ -95,10 +95,11 @@ def test_a_file_that_is_none_says_why(tmp_path: Path) -> None:
 def test_other_locations_are_asked_with_a_bound_and_patience() -> None:
     crl, asked = ForeignCa().crl(), []
 
-    def fetch(question: Question) -> bytes:
+    def ask(question: Question, known: Validators) -> Found:
         asked.append(question)
-        return crl
+        return Found(b"", known, is_same=True) if known else Found(crl, Validators('"5"'))
 
-    assert copy(URL, fetch) == crl
-    assert [(each.url, each.limit) for each in asked] == [(URL, MAX_LIST)]
+    assert copy(URL, ask) == Found(crl, Validators('"5"'))
+    assert copy(URL, ask, Validators('"5"')).is_same
+    assert [(each.url, each.limit) for each in asked] == [(URL, MAX_LIST)] * 2
     assert asked[0].patience > 30

@@ -299,6 +299,20 @@ def test_requesters_see_and_touch_their_own_only(
     assert "may not export" in refused(rita.post(f"/inventory/{certificate}/key", export), 403)["detail"]
 
 
+def test_requesters_restore_what_they_deleted_themselves_and_nothing_else(
+    requesters: tuple[Caller, Caller], administrator: Caller, service: int
+) -> None:
+    rita, ron = requesters
+    mine = said(rita.post("/orders", order()), 201)["id"]
+    refused(rita.post(f"/orders/{mine}/restore"), 404)  # it is not deleted
+    assert rita.delete(f"/orders/{mine}").status_code == 204
+    refused(ron.post(f"/orders/{mine}/restore"), 404)
+    assert said(rita.post(f"/orders/{mine}/restore"))["id"] == mine
+    assert administrator.delete(f"/orders/{mine}").status_code == 204
+    refused(rita.post(f"/orders/{mine}/restore"), 404)
+    assert said(administrator.post(f"/orders/{mine}/restore"))["id"] == mine
+
+
 # -- pages -----------------------------------------------------------------------------------------------------------
 
 

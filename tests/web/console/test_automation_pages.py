@@ -12,14 +12,17 @@ import pytest
 from certwright.adcs.events import LifecycleEvent, LifecycleKind
 from certwright.console import access
 from certwright.console.access import Role
+from certwright.console.pages.inventory import query_of_text
 from certwright.console.rooms import rooms
 from certwright.manager.importing import ImportFile
 from certwright.manager.inventory_values import InventoryQuery
 from certwright.manager.values import RuleFields as RenewalFields
 from certwright.notifications.values import EmailFields, RuleFields, WebhookFields
+from certwright.server.composition import Installation
 from tests.support.installation import People
 from tests.support.inventory_files import certificate
 from tests.support.receivers import webhook_receiver
+from tests.support.server import certwright
 from tests.web.console.conftest import Browser, text_of
 
 ACTOR = r"CORP\Administrator"
@@ -348,3 +351,28 @@ def test_a_rule_is_given_a_saved_view_on_its_page(sign_in: Callable[..., Browser
     [rule] = rooms().notifications.rules.list()
     assert rule.fields.view is not None
     assert f'value="{number}" selected' in browser.get(f"/notifications/{rule.id}/edit/").content.decode()
+
+
+def test_a_rule_is_given_a_saved_view_at_the_command_line(
+    sign_in: Callable[..., Browser], installation: Installation
+) -> None:
+    """One's own or a shared one, by its name, as the page offers them."""
+    view = {"page": "/inventory/", "query": "tag=web&status=active"}
+    sign_in(People.ADMINISTRATOR).post("/views/", {**view, "name": "cli mine"})
+    sign_in(People.OFFICER).post("/views/", {**view, "name": "cli shared", "shared": "1"})
+    sign_in(People.OFFICER).post("/views/", {**view, "name": "cli of the officer"})
+    rooms().notifications.channels.add(WebhookFields("ops", "https://hooks.example/"), "k" * 32, actor=ACTOR)
+
+    def add(name: str) -> Any:
+        words = ("notification", "rule", "add", name, "--channel", "ops", "-e", "certificate-revoked", "--view", name)
+        return certwright(installation.home.folder, *words)
+
+    assert [add(name).returncode for name in ("cli mine", "cli shared")] == [0, 0]
+    refused = add("cli of the officer")
+    assert refused.returncode == 1
+    assert "no saved view" in refused.stderr
+    held = {rule.fields.name: rule.fields.view for rule in rooms().notifications.rules.list()}
+    assert {name: found.name for name, found in held.items() if found} == {name: name for name in held}
+    assert {found.filter for found in held.values() if found} == {query_of_text(view["query"]).as_text}
+    listed = certwright(installation.home.folder, "notification", "rule", "list").stdout
+    assert "cli shared" in listed

@@ -32,6 +32,7 @@ PAGES: Final = [
     "/health/",
     "/health/security/",
     "/health/locations/",
+    "/backup/",
     "/cas/",
     "/cas/CORP Root CA/",
     "/cas/-/import-crl/",
@@ -84,6 +85,7 @@ PAGES: Final = [
     f"{CA}/enrollment/ndes/-/challenges/",
     f"{CA}/enrollment/ndes/-/challenge/",
     f"{CA}/enrollment/ndes/-/failures/",
+    f"{CA}/enrollment/ndes/-/notices/",
     f"{CA}/directory/",
     f"{CA}/directory/groups/",
     f"{CA}/directory/service/",
@@ -136,6 +138,7 @@ def test_every_page_is_clean_in_both_themes_wide_and_narrow(
         somebody.sign_in(People.ADMINISTRATOR)
         for path in PAGES:
             somebody.go(path)
+            somebody.confirm()
             assert somebody.findings() == [], path
             assert somebody.findings_in_the_other_theme() == [], path
             assert somebody.overflow() <= 0, path
@@ -165,6 +168,7 @@ def test_pages_fit_in_turkish_whose_words_are_longer(browser: Any, served: Runni
         somebody.sign_in(People.ADMINISTRATOR)
         for path in PAGES:
             somebody.go(path)
+            somebody.confirm()
             assert somebody.page.get_attribute("html", "lang") == "tr"
             for width, height in (WIDE, NARROW):
                 somebody.page.set_viewport_size({"width": width, "height": height})

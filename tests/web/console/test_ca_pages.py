@@ -161,6 +161,25 @@ def test_denying_asks_for_a_reason_and_the_requester_reads_it(
     assert "not ours" in text_of(browser.get(f"{CA}/failed/?q={waiting}"))
 
 
+def test_the_dashboard_counts_every_request_that_failed_since_yesterday(
+    sign_in: SignIn, installation: Installation
+) -> None:
+    browser = sign_in(People.OFFICER)
+
+    def tile() -> tuple[int, int]:
+        """How many failed, and how many of the template that failed most."""
+        found = re.search(r"Failed, last 24 h\s+(\d+)\s+(?:(\d+) of one template|none)", text_of(browser.get("/")))
+        assert found is not None
+        return int(found[1]), int(found[2] or 0)
+
+    before = tile()
+    for _ in range(2):
+        assert not submit(installation, GateTemplates.STRICT, "elsewhere.example").is_issued
+    all_of_them, of_one_template = tile()
+    assert all_of_them == before[0] + 2
+    assert 2 <= of_one_template <= all_of_them
+
+
 def test_a_form_from_elsewhere_decides_nothing(sign_in: SignIn, installation: Installation, waiting: int) -> None:
     browser = sign_in(People.OFFICER)
     fingerprint = fingerprint_of(browser, waiting)

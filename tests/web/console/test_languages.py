@@ -102,6 +102,14 @@ def test_what_other_rooms_say_is_translated_here() -> None:
         assert borrowed.field_name("SAN, DNS") == "SAN, DNS"
         assert borrowed.standing_reason("ESC11", "there is no RPC interface") == "RPC arabirimi yok"
         assert borrowed.standing_reason("ESC11", "CA One: read it yourself") == "CA One: read it yourself"
+        assert borrowed.object_name("template WebServer") == "WebServer şablonu"
+        assert borrowed.entry(r"CORP\all: Full Control, inherited") == r"CORP\all: Tam Denetim, devralınmış"
+        assert (
+            borrowed.said("the certificate may be used for any purpose") == "sertifika her amaç için kullanılabilir"
+        )
+        assert borrowed.diagnosed("the clocks differ by 400 seconds; Kerberos allows 300") == (
+            "saatler arasında 400 saniye fark var; Kerberos 300 saniyeye izin verir"
+        )
         assert clock.period(timedelta(days=730)) == "2 yıl"
         assert clock.period(timedelta(seconds=1.5)) == "1.5 seconds"
     assert borrowed.event_name("ADCS_SERVICE_CHANGED") == "AD CS service changed"

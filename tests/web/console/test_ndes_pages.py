@@ -8,7 +8,9 @@ from typing import Final
 
 import pytest
 
+from certwright.ndes.policy import Disposition, Outcome
 from certwright.ndes.settings import MEANINGS
+from certwright.server import device_upkeep
 from certwright.server.composition import Installation
 from certwright.server.device_setup import DeviceSetup
 from certwright.wire.scep import PkiStatus
@@ -114,6 +116,37 @@ def test_secrets_of_a_service_are_shown_once(sign_in: SignIn, installation: Inst
     assert key[0] not in browser.get(f"{HERE}/hook/").content.decode()
     assert key[0] not in browser.get(f"{HERE}/hook/edit/").content.decode()
     setup.remove("hook", installation.operator())
+
+
+def test_what_a_policy_module_is_told_is_listed(
+    sign_in: SignIn, installation: Installation, setup: DeviceSetup
+) -> None:
+    """A webhook that nobody answers: its notices wait, and the page says why."""
+    operator = installation.operator()
+    setup.add("told", operator)
+    setup.webhook_key(operator, "told")
+    setup.change(
+        {"policy": "webhook", "webhook-url": "http://127.0.0.1:1/", "webhook-timeout": "1"}, operator, "told"
+    )
+    own = device_upkeep.challenges(installation, "told")
+    telling = device_upkeep.ServiceTelling(installation, own, device_upkeep.policy_keeper(installation, own))
+    outcome = Outcome(Disposition.SUCCESS, "transaction-7", "WebServer", b"", "", 7, 0, "Issued", None)
+    kept = telling.notice(outcome)
+    assert kept is not None
+    with installation.database.transaction() as connection:
+        kept.put(connection)
+    telling.notices.tell_due()
+    telling.close()
+    browser = sign_in(People.AUDITOR)
+    shown = text_of(browser.get(f"{HERE}/told/notices/"))
+    for words in ("transaction-7", "issued", "waiting", "cannot be asked"):
+        assert words in shown
+    assert "Notices" in text_of(browser.get(f"{HERE}/told/"))
+    assert "Notices" not in text_of(browser.get(f"{HERE}/-/"))
+    assert "No notice matches" in text_of(browser.get(f"{HERE}/told/notices/?state=TAKEN"))
+    (told,) = said(Caller(token(People.ADMINISTRATOR)).get(f"{API}/told/notices"))
+    assert (told["transaction"], told["state"], told["attempts"]) == ("transaction-7", "waiting", 1)
+    setup.remove("told", operator)
 
 
 # -- the API ---------------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from certwright.adcs.events import AuditEvent, CaEvent
 from certwright.console.access import Role
 from certwright.console.rooms import rooms
 from certwright.server.composition import Installation
+from certwright.server.system_user import system_user
 from tests.support.installation import ISSUING, PASSWORD, People
 from tests.web.console.conftest import Browser, text_of
 
@@ -58,6 +59,13 @@ def test_the_trail_shows_who_did_what_to_whom(sign_in: Callable[..., Browser]) -
     assert "Account changed 9010" in page
     assert r"CORP\Administrator" in page
     assert "change: account added" in page
+
+
+def test_the_trail_names_the_user_of_the_operating_system_behind_a_command(sign_in: Callable[..., Browser]) -> None:
+    """`init` was a command; what came in by a page was none."""
+    auditor = sign_in(People.AUDITOR)
+    assert f"OS user: {system_user()}" in text_of(auditor.get("/audit/?event=9001"))
+    assert "OS user" not in text_of(auditor.get(f"/audit/?event={int(AuditEvent.CONSOLE_SIGNED_IN)}"))
 
 
 def test_the_trail_is_filtered_searched_and_paged(sign_in: Callable[..., Browser]) -> None:

@@ -24,7 +24,7 @@ from tests.web.console.conftest import Browser, text_of
 CA: Final = f"/ca/{quote(sanitized_name(ISSUING))}"
 RESPONDER_ACTS: Final = ("edit", "enable", "disable", "refresh", "request-signer", "install-signer")
 ELSEWHERE_ACTS: Final = ("edit", "enable", "disable", "copy", "remove", "request-signer", "install-signer")
-NDES_TABS: Final = ("devices", "challenges", "failures")
+NDES_TABS: Final = ("devices", "challenges", "failures", "notices")
 NDES_ACTS: Final = ("add", "edit", "enable", "disable", "renew", "webhook-key", "remove")
 TEMPLATE_ACTS: Final = ("publish", "unpublish", "duplicate", "delete")
 MANAGERS: Final = frozenset({Role.CERTIFICATE_MANAGER, Role.CA_ADMINISTRATOR})

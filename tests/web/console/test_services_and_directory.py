@@ -6,18 +6,23 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import count
+from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 
 from certwright.adcs.interfaces import Table
+from certwright.adcs.request import template_attributes
+from certwright.ca.revocation.publication import PublicationFailed
 from certwright.connectors.fetching import LocationError
 from certwright.console.rooms import furnish, rooms
 from certwright.directory.base import PrincipalKind
 from certwright.directory.risks import KNOWN_RISKS
 from certwright.pki.names import sanitized_name
 from certwright.server.composition import Installation
+from tests.support.api import Caller, said, token
 from tests.support.installation import ENROLLEES, ISSUING, OPERATOR, PASSWORD, People
+from tests.support.requests import web_server_request
 from tests.web.console.conftest import Browser, text_of
 from tests.web.console.test_ca_pages import CA, requester
 
@@ -168,8 +173,35 @@ def test_a_standalone_ca_has_no_entry(sign_in: SignIn) -> None:
 
 def test_crls_are_shown_with_size_and_how_publishing_went(sign_in: SignIn, installation: Installation) -> None:
     text = text_of(sign_in(People.AUDITOR).get(f"{CA}/revocation/"))
-    for words in ("Next CRL Publish", "Entries", "Size", "bytes", "Published", "/CertEnroll/"):
+    for words in ("Next CRL Publish", "Entries", "Size", "bytes", "Published"):
         assert words in text
+
+
+def test_each_target_says_how_it_stands(sign_in: SignIn, installation: Installation, tmp_path: Path) -> None:
+    """A folder that is not mounted beside the one that is served: by page and API, with the file and the reason."""
+    config = next(ca.config for ca in installation.cas if ca.config.endswith(ISSUING))
+    admin = installation.registry.administer(config, requester(installation, People.CA_ADMINISTRATOR))
+    missing = tmp_path / "not mounted"
+    admin.set_configuration({"publication-folders": missing.as_uri()})
+    try:
+        with pytest.raises(PublicationFailed):
+            admin.publish_crls()
+        browser = sign_in(People.AUDITOR)
+        text = text_of(browser.get(f"{CA}/revocation/"))
+        caller = Caller(token(People.AUDITOR))
+        told = said(caller.get(f"/cas/{quote(sanitized_name(ISSUING))}/published-files"))
+    finally:
+        admin.set_configuration({"publication-folders": ""})
+        admin.publish_crls()
+
+    assert "Where they are published" in text
+    assert str(installation.home.published) in text
+    assert f"{missing}" in text
+    assert f"{ISSUING}.crl: No such file or directory" in text
+    states = {(each["target"], each["file"]): each["error"] for each in told}
+    assert states[str(installation.home.published), f"{ISSUING}.crl"] == ""
+    assert states[str(missing), f"{ISSUING}.crl"] == "No such file or directory"
+    assert str(missing) not in text_of(browser.get(f"{CA}/revocation/"))
 
 
 def test_publishing_says_which_number_replaces_which(sign_in: SignIn, installation: Installation) -> None:
@@ -192,6 +224,22 @@ def test_a_location_that_does_not_answer_is_down(sign_in: SignIn) -> None:
     assert "/CertEnroll/" in text
     assert "Down" in text
     assert "nobody answers there" in text
+
+
+def test_a_responder_is_asked_as_the_watch_asks_it(sign_in: SignIn, installation: Installation) -> None:
+    browser = sign_in(People.CA_ADMINISTRATOR)
+    assert browser.post(f"{CA}/revocation/responder/enable/").status_code == 302
+    page = f"{CA}/revocation/locations/"
+    assert "once this CA has issued a certificate" in text_of(browser.part(page))
+
+    door = installation.registry.connect("", installation.operator())
+    door.submit(web_server_request("www.corp.example"), template_attributes("WebServer"))
+    rooms().watch.check_all()
+    text = text_of(browser.part(page))
+    assert "once this CA has issued a certificate" not in text
+    assert "Unknown" not in text
+    assert "Down" in text, "nothing listens here, and that is what a client finds"
+    assert browser.post(f"{CA}/revocation/responder/disable/").status_code == 302
 
 
 # -- the Online Responder --------------------------------------------------------------------------------------------

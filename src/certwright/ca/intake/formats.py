@@ -22,7 +22,7 @@ from certwright.directory.base import Principal
 from certwright.pki import der, oids
 from certwright.pki.armor import dearmor
 from certwright.pki.errors import EncodingError, SignatureError, WeakAlgorithm
-from certwright.pki.pkcs10 import Attribute, CertificationRequest
+from certwright.pki.pkcs10 import Attribute, CertificationRequest, VerifiedRequest
 
 MAX_FACT: Final = 1024
 """Longest single thing a client says of itself that is stored, in characters."""
@@ -114,6 +114,22 @@ def accept_request(
         IntakeError: not signed by its own key, or with attributes that no request may have.
     """
     _verify(parsed)
+    return _accepted(parsed, raw, caller, principal, attributes, parsed.name_value_pairs)
+
+
+def accept_verified(
+    verified: VerifiedRequest,
+    raw: bytes,
+    caller: Requester,
+    principal: Principal | None,
+    attributes: RequestAttributes,
+) -> EnrollmentRequest:
+    """The second half of `read_request` for a request whose proof of possession was verified in this process.
+
+    Raises:
+        IntakeError: attributes that no request may have.
+    """
+    parsed = verified.request
     return _accepted(parsed, raw, caller, principal, attributes, parsed.name_value_pairs)
 
 

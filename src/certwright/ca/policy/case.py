@@ -4,18 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from certwright.adcs.errors import HResult
 from certwright.adcs.interfaces import Check
 from certwright.ca.intake.request import EnrollmentRequest
 from certwright.ca.policy.base import CaFacts
+from certwright.ca.policy.requirements import Requirements
 from certwright.directory.base import Principal
-
-if TYPE_CHECKING:
-    from certwright.ca.policy.requirements import Requirements
-
-MAX_SHOWN = 80
 
 
 class Refused(Exception):
@@ -61,9 +57,3 @@ def rule(sentence: str) -> Callable[[Callable[[Case], None]], Rule]:
         return Rule(name, examine, Check(name, True, sentence))
 
     return named
-
-
-def shown(text: str) -> str:
-    """Text out of a request as it may stand in a message: short, printable, without quotation marks."""
-    printable = "".join(c if c.isprintable() and c not in '"<>' else "?" for c in text[: MAX_SHOWN + 1])
-    return printable if len(printable) <= MAX_SHOWN else printable[:MAX_SHOWN] + "..."

@@ -12,8 +12,9 @@ from certwright.adcs.errors import HResult
 from certwright.adcs.template import CertificateTemplate
 from certwright.ca.intake.request import EnrollmentRequest, RequestedTemplate
 from certwright.ca.policy.base import SERVER_VERSION, CaFacts
-from certwright.ca.policy.case import Case, Refused, rule, shown
+from certwright.ca.policy.case import Case, Refused, rule
 from certwright.ca.policy.signatures import key_based_renewal
+from certwright.ca.policy.wording import shown
 from certwright.directory.base import LogonFailure, Principal, PrincipalKind
 from certwright.pki import oids, weak_keys
 from certwright.pki.public_keys import KeyKind, PublicKeyInfo

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from certwright.adcs.requester import Sid, parse_sid
 from certwright.adcs.template import NameRule, NameRules, OutsideRules
-from certwright.ca.policy.case import shown
+from certwright.ca.policy.wording import shown
 from certwright.pki import names, oids
 from certwright.pki.errors import EncodingError
 from certwright.pki.general_names import (

@@ -10,7 +10,8 @@ from certwright.adcs.errors import HResult
 from certwright.adcs.restrictions import Restrictions
 from certwright.adcs.template import EnrollmentFlag, PrivateKeyFlag
 from certwright.ca.intake.request import Signature, Standing, StoredRequestFlag
-from certwright.ca.policy.case import Case, Refused, rule, shown
+from certwright.ca.policy.case import Case, Refused, rule
+from certwright.ca.policy.wording import shown
 from certwright.pki import oids
 from certwright.pki.certificate import CertificateView
 from certwright.pki.errors import EncodingError
@@ -128,7 +129,7 @@ def authorized_signatures(case: Case) -> None:
     if wanted <= 0 or previous_approval_counts(case):
         return
     request, template = case.request, case.requirements.template
-    asked = f"The certificate template {template.cn} requires {wanted} authorized signature{'s' * (wanted > 1)}"
+    asked = f"The certificate template {template.cn} asks for authorized signatures ({wanted})"
     renewed = request.renewed
     signatures = [each for each in request.signatures if each is not renewed]
     if not signatures:

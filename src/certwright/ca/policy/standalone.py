@@ -14,11 +14,12 @@ from certwright.adcs.errors import HResult
 from certwright.adcs.interfaces import Check
 from certwright.ca.intake.request import EnrollmentRequest
 from certwright.ca.policy.base import CaFacts, CertificateSpec, Deny, Issue, Pend, SpecExtension, Verdict
-from certwright.ca.policy.case import Refused, shown
+from certwright.ca.policy.case import Refused
 from certwright.ca.policy.checks import refuse_weak_key
 from certwright.ca.policy.requirements import key_usage_for_ec, key_usage_for_rsa
 from certwright.ca.policy.subject import validated_names
 from certwright.ca.policy.validity import validity
+from certwright.ca.policy.wording import shown
 from certwright.pki import extensions, names, oids
 from certwright.pki.errors import EncodingError
 from certwright.pki.general_names import DnsName, EmailAddress, IpAddress

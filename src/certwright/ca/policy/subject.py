@@ -16,8 +16,9 @@ from typing import NamedTuple
 
 from certwright.adcs.errors import HResult
 from certwright.ca.intake.request import EnrollmentRequest
-from certwright.ca.policy.case import Case, Refused, shown
+from certwright.ca.policy.case import Case, Refused
 from certwright.ca.policy.name_rules import domain_of
+from certwright.ca.policy.wording import shown
 from certwright.directory.base import Principal, PrincipalKind
 from certwright.pki import names, oids
 from certwright.pki.errors import EncodingError

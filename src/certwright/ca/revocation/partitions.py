@@ -53,6 +53,7 @@ def living(database: CaDatabase, key_index: int, now: datetime, size: int | None
     """The partitions of a key that need a CRL: of certificates that have not expired, and those that come next.
 
     Args:
+        now: certificates that ended before it need none; the beginning of time where expired ones stay on lists.
         size: of partitions to come; None for a key that issues no more, or without partitions.
     """
     found = set(database.crl_partitions(key_index, now))

@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence, Set
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 import structlog
 
 from certwright.adcs.errors import AdcsError, ConfigurationError, HResult, NotSupported
 from certwright.adcs.events import AuditEvent
-from certwright.adcs.interfaces import CrlKind
+from certwright.adcs.interfaces import CrlKind, Delivery
 from certwright.ca.configuration import CaConfiguration
 from certwright.ca.database import CaCertificateRecord, CaDatabase, CaRecord, CrlRecord
 from certwright.ca.issuance.signing import CaSigner
@@ -45,8 +45,12 @@ class PublicationTarget(Protocol):
     def description(self) -> str:
         """What messages call it."""
 
-    def put(self, name: str, content: bytes) -> None:
-        """Replace the file `name` in one step.
+    @property
+    def is_directory(self) -> bool:
+        """Is it a server of Active Directory?"""
+
+    def put(self, name: str, content: bytes) -> bool:
+        """Replace the file `name` in one step; False when it is none that belongs there.
 
         Raises:
             OSError: it was not replaced.
@@ -55,6 +59,8 @@ class PublicationTarget(Protocol):
 
 class FolderTarget:
     """A folder, served as /CertEnroll/ or copied from there."""
+
+    is_directory = False
 
     def __init__(self, path: Path, *, create: bool = True) -> None:
         """Args:
@@ -67,7 +73,7 @@ class FolderTarget:
     def description(self) -> str:
         return str(self._path)
 
-    def put(self, name: str, content: bytes) -> None:
+    def put(self, name: str, content: bytes) -> bool:
         """Write beside, make durable, rename. A file that is the same already keeps its time.
 
         Raises:
@@ -80,7 +86,7 @@ class FolderTarget:
             self._path.mkdir(parents=True, exist_ok=True)
         path = self._path / name
         if _holds(path, content):
-            return
+            return True
         descriptor, temporary = tempfile.mkstemp(prefix=".new-", dir=self._path)
         try:
             with os.fdopen(descriptor, "wb") as file:
@@ -93,6 +99,7 @@ class FolderTarget:
             Path(temporary).unlink(missing_ok=True)
             raise
         _sync_folder(self._path)
+        return True
 
 
 def _sync_folder(folder: Path) -> None:
@@ -131,17 +138,96 @@ class CrlScope:
         return database.latest_crl(self.key_index, delta=delta, partition=self.partition)
 
 
+_FOR_EVER: Final = datetime.fromtimestamp(0, UTC)
+
+
 def scopes_of(database: CaDatabase, now: datetime) -> Sequence[CrlScope]:
     """Everything of a CA that needs CRLs now: of each living key the list of everything, then its partitions."""
     record = database.ca()
-    size = CaConfiguration.load(record.settings).crl_partition_size
+    configuration = CaConfiguration.load(record.settings)
+    size = configuration.crl_partition_size
+    since = _FOR_EVER if configuration.crl_keeps_expired else now
     newest = max((each.index for each in record.certificates), default=0)
     found: list[CrlScope] = []
     for key_index, certificate in certificates_by_key(record, now).items():
         found.append(CrlScope(certificate))
         ahead = size if certificate.index == newest else None
-        found += [CrlScope(certificate, partition) for partition in living(database, key_index, now, ahead)]
+        found += [CrlScope(certificate, partition) for partition in living(database, key_index, since, ahead)]
     return found
+
+
+_NOT_PUBLISHED: Final = {
+    (False, False): AuditEvent.BASE_CRL_NOT_PUBLISHED,
+    (True, False): AuditEvent.DELTA_CRL_NOT_PUBLISHED,
+    (False, True): AuditEvent.BASE_CRL_NOT_IN_DIRECTORY,
+    (True, True): AuditEvent.DELTA_CRL_NOT_IN_DIRECTORY,
+}
+"""By whether it is a delta, and the target a directory."""
+
+
+class _Attempt:
+    """One attempt to bring everything to every target, and how it went."""
+
+    def __init__(self, targets: Sequence[PublicationTarget], before: Sequence[Delivery], now: datetime) -> None:
+        self._targets = targets
+        self._before = {(each.target, each.file): each for each in before}
+        self._now = now
+        self._after: dict[tuple[str, str], Delivery] = {}
+        self._failed: list[tuple[bool, Delivery]] = []
+
+    def put(self, name: str, content: bytes, number: int | None = None, behind: Collection[str] = ()) -> list[str]:
+        """Into every target; what went wrong, each with its place.
+
+        Args:
+            behind: targets that are passed over: there it stands as it stood.
+        """
+        failures = []
+        for target in self._targets:
+            if target.description in behind:
+                self._leave(target.description, name)
+                continue
+            error = ""
+            try:
+                if not target.put(name, content):
+                    continue
+            except OSError as problem:
+                error = problem.strerror or str(problem)
+                failures.append(f"{target.description}/{name}: {error}")
+            before = self._before.get((target.description, name))
+            is_as_before = before is not None and (before.number, before.error) == (number, error)
+            if before is None or not is_as_before or error:
+                delivered_when = None if error else self._now
+                after = Delivery(target.description, name, number, delivered_when, self._now, error)
+            else:
+                after = before
+            self._after[after.target, name] = after
+            if error and not is_as_before:
+                self._failed.append((target.is_directory, after))
+        return failures
+
+    def _leave(self, target: str, name: str) -> None:
+        before = self._before.get((target, name))
+        if before is not None:
+            self._after[target, name] = before
+
+    def without(self, name: str) -> Set[str]:
+        """The targets that did not take a file."""
+        return {each.target for each in self._after.values() if each.file == name and each.error}
+
+    def new_failures(self, name: str) -> Sequence[tuple[bool, Delivery]]:
+        """What a target did not take that failed otherwise, or did not fail, the time before. Directories: True."""
+        return [(in_directory, each) for in_directory, each in self._failed if each.file == name]
+
+    def beside(self, latest: Sequence[Delivery]) -> Sequence[Delivery]:
+        """How everything stands, with what another process brought there meanwhile."""
+        found = dict(self._after)
+        begun, targets = self._now.replace(microsecond=0), {target.description for target in self._targets}
+        for each in latest:
+            ours = found.get((each.target, each.file))
+            is_theirs = ours is None and each.tried_when >= begun and each.target in targets
+            if is_theirs or (ours is not None and (each.number or 0) > (ours.number or 0)):
+                found[each.target, each.file] = each
+        return tuple(found.values())
 
 
 class _Due(NamedTuple):
@@ -261,7 +347,7 @@ class CrlPublisher:
     def deliver(self, authority: Authority, actor: str) -> None:
         """Bring the newest CRLs of every key, and every certificate of the CA, to every target; all are tried.
 
-        Where a base does not arrive its delta is held back: it would be of a base that nobody has.
+        Where a base does not arrive its delta is held back: it would be of a base that nobody there has.
 
         Raises:
             PublicationFailed: a target did not take something; a CRL's row says so too.
@@ -269,21 +355,24 @@ class CrlPublisher:
         now = authority.clock()
         record = authority.database.ca()
         configuration = _configuration(record)
+        attempt = _Attempt(self._targets_of(configuration), authority.database.deliveries(), now)
         failures: list[str] = []
-        put = partial(_put, self._targets_of(configuration))
         for certificate in record.certificates:
             variables = configuration.url_variables(record, certificate)
-            failures += put(variables.certificate_file, certificate.der)
+            failures += attempt.put(variables.certificate_file, certificate.der)
             for (signer, holder), cross in zip(_cross_pairs(certificate.index), certificate.crosses, strict=False):
-                failures += put(variables.cross_file(signer, holder), cross)
+                failures += attempt.put(variables.cross_file(signer, holder), cross)
         for scope in scopes_of(authority.database, now):
             variables = configuration.url_variables(record, scope.certificate)
             variables = replace(variables, partition=scope.partition)
-            refused = self._deliver_crl(authority, actor, now, scope, variables.crl_file, put)
-            if not refused:
-                name = replace(variables, delta=True).crl_file
-                refused = self._deliver_crl(authority, actor, now, scope, name, put, delta=True)
+            refused = self._deliver_crl(authority, actor, now, scope, variables.crl_file, attempt)
+            behind = attempt.without(variables.crl_file)
+            delta_file = replace(variables, delta=True).crl_file
             failures += refused
+            failures += self._deliver_crl(
+                authority, actor, now, scope, delta_file, attempt, delta=True, behind=behind
+            )
+        authority.database.note_deliveries(attempt.beside(authority.database.deliveries()))
         authority.notify_exits()
         if failures:
             raise PublicationFailed(
@@ -302,9 +391,10 @@ class CrlPublisher:
         now: datetime,
         scope: CrlScope,
         name: str,
-        put: Callable[[str, bytes], Sequence[str]],
+        attempt: _Attempt,
         *,
         delta: bool = False,
+        behind: Collection[str] = (),
     ) -> Sequence[str]:
         delivered: CrlRecord | None = None
         failures: Sequence[str] = ()
@@ -312,7 +402,7 @@ class CrlPublisher:
         while (crl := scope.latest(authority.database, delta=delta)) is not None and (
             delivered is None or crl.number > delivered.number
         ):
-            failures = put(name, crl.der)
+            failures = attempt.put(name, crl.der, crl.number, behind)
             delivered = crl
         if delivered is None:
             return ()
@@ -327,10 +417,33 @@ class CrlPublisher:
             error = "; ".join(failures)
             mark(when=None, error=error)
             log.error("crl_not_published", ca=authority.name, number=delivered.number, file=name, error=error)
-        elif delivered.published_when is None:
+            self._audit_failures(authority, actor, now, delivered, attempt.new_failures(name))
+        elif delivered.published_when is None and not behind:
             mark(when=now, error="")
             self._audit_published(authority, actor, now, delivered, name)
         return failures
+
+    @staticmethod
+    def _audit_failures(
+        authority: Authority, actor: str, now: datetime, crl: CrlRecord, failed: Sequence[tuple[bool, Delivery]]
+    ) -> None:
+        """Once for each list and target, however often it is tried: as Windows, with one number for directories."""
+        if not failed:
+            return
+        with authority.transaction() as transaction:
+            for in_directory, delivery in failed:
+                authority.audit(
+                    transaction,
+                    _NOT_PUBLISHED[bool(crl.min_base), in_directory],
+                    now,
+                    actor,
+                    number=crl.number,
+                    key_index=crl.key_index,
+                    **({"partition": crl.partition} if crl.partition else {}),
+                    target=delivery.target,
+                    file=delivery.file,
+                    error=delivery.error,
+                )
 
     @staticmethod
     def _audit_published(authority: Authority, actor: str, now: datetime, crl: CrlRecord, name: str) -> None:
@@ -351,17 +464,6 @@ class CrlPublisher:
         log.info("crl_published", ca=authority.name, number=crl.number, file=name, entries=crl.entry_count)
 
 
-def _put(targets: Sequence[PublicationTarget], name: str, content: bytes) -> list[str]:
-    """Into every target; what went wrong, each with its place."""
-    failures = []
-    for target in targets:
-        try:
-            target.put(name, content)
-        except OSError as error:
-            failures.append(f"{target.description}/{name}: {error.strerror or error}")
-    return failures
-
-
 def _make(
     database: CaDatabase,
     configuration: CaConfiguration,
@@ -373,11 +475,12 @@ def _make(
 ) -> Iterator[CrlRecord]:
     """The CRLs of one key, or of one of its partitions, in one run."""
     key_index, partition, not_before = scope.key_index, scope.partition, scope.certificate.not_before
+    expired = configuration.crl_keeps_expired
     bases = list(database.unexpired_bases(key_index, now, partition))
     if kind & CrlKind.BASE or not bases:
         base = make_crl(
             signer,
-            database.revoked_encoded(key_index=key_index, now=now, partition=partition),
+            database.revoked_encoded(key_index=key_index, now=now, partition=partition, expired=expired),
             number,
             CrlTiming.of(now, configuration, not_before),
             partition=partition,
@@ -387,7 +490,7 @@ def _make(
     timing = CrlTiming.of(now, configuration, not_before, delta=True)
     if configuration.delta_crl_period is not None:
         on = DeltaBase.among(bases, now)
-        changes = database.revoked_since(on.since, key_index=key_index, now=now, partition=partition)
+        changes = database.revoked_since(on.since, key_index=key_index, now=now, partition=partition, expired=expired)
         yield make_crl(signer, changes, number, timing, base_number=on.number, partition=partition)
         return
     last = scope.latest(database, delta=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Final
@@ -59,6 +60,17 @@ class Crl(Told):
     entry_count: int
     published_when: datetime | None
     publish_error: str
+
+
+class PublishedFile(Told):
+    """How a published CRL or certificate stands at one target."""
+
+    target: str  # a folder, or the directory
+    file: str
+    number: int | None  # of a CRL
+    delivered_when: datetime | None  # null: it does not lie there
+    tried_when: datetime
+    error: str
 
 
 class ChainAsked(Entered):
@@ -180,6 +192,12 @@ def publish_crl(request: ApiRequest, ca: CaName, asked: Query[CrlAsked]) -> Sequ
     admin = administer(request.viewer, ca)
     admin.publish_crls(CrlKind.DELTA if asked.kind is CrlWanted.DELTA else CrlKind.BASE)
     return _crls(admin)
+
+
+@operation(router, "GET", "/cas/{ca}/published-files", list[PublishedFile])
+def list_published_files(request: ApiRequest, ca: CaName) -> Sequence[PublishedFile]:
+    """List how every published CRL and certificate of a CA stands at each target."""
+    return [PublishedFile.model_validate(asdict(each)) for each in administer(request.viewer, ca).deliveries()]
 
 
 @operation(router, "GET", "/cas/{ca}/configuration", Configuration)

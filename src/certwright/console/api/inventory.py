@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Literal
 
-from django.http import StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from ninja import File, Form, Query, Router, UploadedFile
 from pydantic import Field, SecretStr, model_validator
@@ -34,11 +32,9 @@ from certwright.console.api.shapes import (
     Told,
     line,
 )
-from certwright.console.authority import download
-from certwright.console.pages.inventory import CHANGING, MAX_CURSOR, is_own, may_change
+from certwright.console.exports import XLSX, ZIP
+from certwright.console.pages.inventory import CHANGING, MAX_CURSOR, exported, is_own, may_change
 from certwright.console.rooms import rooms
-from certwright.manager.exporting import COLUMNS as EXPORTED
-from certwright.manager.exporting import MAX_DOWNLOAD
 from certwright.manager.importing import FileResult, ImportFile
 from certwright.manager.inventory_values import (
     BulkResult,
@@ -55,9 +51,6 @@ from certwright.manager.inventory_values import (
 from certwright.manager.values import key
 
 router = Router(tags=["Inventory"])
-
-SHEET: Final = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
-ZIP: Final = "application/zip"
 
 
 class ExportForm(StrEnum):
@@ -294,31 +287,16 @@ def search_inventory(request: ApiRequest, asked: Query[Search]) -> CertificatePa
     return CertificatePage(rows=rows, count=found.count, next=found.next, previous=found.previous)
 
 
-@operation(router, "GET", "/inventory/export", produces=("text/csv", SHEET, PEM, ZIP))
+@operation(router, "GET", "/inventory/export", produces=("text/csv", XLSX, PEM, ZIP))
 def export_inventory(request: ApiRequest, asked: Query[Export]) -> HttpResponseBase:
     """Export what the filters leave, or some by number.
 
     CSV streamed, XLSX, or up to 10,000 certificates in PEM, in one file or each in its own.
     """
-    manager = rooms().manager
     query = asked.query(request.viewer)
     if asked.id:
         query = InventoryQuery(visible_to=query.visible_to, ids=tuple(asked.id), sort=query.sort)
-    if asked.form is ExportForm.PEM:
-        return download("certificates.pem", manager.exporting.pem(manager.inventory.ids(query, MAX_DOWNLOAD)), PEM)
-    response: StreamingHttpResponse
-    if asked.form is ExportForm.CSV:
-        response = StreamingHttpResponse(manager.exporting.csv(query, tuple(EXPORTED)), content_type="text/csv")
-    else:
-        file = tempfile.TemporaryFile()  # noqa: SIM115 - the response reads and closes it
-        if asked.form is ExportForm.ZIP:
-            manager.exporting.archive(manager.inventory.ids(query, MAX_DOWNLOAD), file)
-        else:
-            manager.exporting.xlsx(query, file, tuple(EXPORTED))
-        file.seek(0)
-        response = StreamingHttpResponse(file, content_type=ZIP if asked.form is ExportForm.ZIP else SHEET)
-    response["Content-Disposition"] = f'attachment; filename="certificates.{asked.form.value}"'
-    return response
+    return exported(query, asked.form)
 
 
 @operation(router, "GET", "/inventory/expiry", Expiry)

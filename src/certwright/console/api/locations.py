@@ -96,7 +96,7 @@ def ask_ca_locations(request: ApiRequest, ca: CaName) -> Sequence[CaPlace]:
     standing = ca_of(request.viewer, ca)
     door = rooms().registry.connect(standing.config, request.viewer.requester)
     issuer, named = named_by_ca(door)
-    found = [asked_for_ca(location, issuer) for location in named]
+    found = [asked_for_ca(location, standing.name, issuer) for location in named]
     return [
         CaPlace(kind=str(row["kind"]), url=row["url"], state=row["state"], detail=str(row["detail"])) for row in found
     ]

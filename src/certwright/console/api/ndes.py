@@ -86,7 +86,7 @@ class DeviceChallenge(Told):
 class DeviceRequest(Told):
     service: str
     transaction: str
-    state: str  # submitting, pending, issued, denied
+    state: str  # submitting, pending, issued, denied, failed
     request_id: int | None
     template: str
     subject: str
@@ -111,6 +111,19 @@ class DeviceFailure(Told):
 
 class DeviceFailureDecoded(DeviceFailure):
     message: dict[str, Any]  # as `certwright explain --json` shows it
+
+
+class DeviceNotice(Told):
+    id: int
+    service: str
+    transaction: str
+    disposition: str  # success, pending, failure
+    state: str  # waiting, taken, given_up
+    attempts: int
+    next_try: datetime | None
+    result: str  # why it was not taken the last time
+    created: datetime
+    settled: datetime | None
 
 
 class Limited(Entered):
@@ -249,6 +262,26 @@ def get_device_failure(request: ApiRequest, service: ServiceName, failure_id: Pa
     if found is None or found.service != _standing(service).name:
         raise not_there(f"failure {failure_id}")
     return DeviceFailureDecoded(**_failure(found), message=explained(found.message).to_dict())
+
+
+@operation(router, "GET", "/device-services/{service}/notices", list[DeviceNotice])
+def list_device_notices(request: ApiRequest, service: ServiceName, asked: Query[Limited]) -> list[DeviceNotice]:
+    """List what the policy module was told of requests, and what it is still to be told."""
+    return [
+        DeviceNotice(
+            id=each.id,
+            service=each.service or CLASSIC,
+            transaction=each.transaction,
+            disposition=each.disposition,
+            state=each.state.name.lower(),
+            attempts=each.attempts,
+            next_try=_moment(each.next_try) if each.next_try is not None else None,
+            result=each.result,
+            created=_moment(each.created),
+            settled=_moment(each.settled) if each.settled is not None else None,
+        )
+        for each in rooms().ndes.notices(asked.limit, _standing(service).name)
+    ]
 
 
 def _standing(service: str) -> ServiceStanding:

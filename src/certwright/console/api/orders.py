@@ -37,7 +37,7 @@ from certwright.console.api.shapes import (
 )
 from certwright.console.authority import MAX_PICKED, download
 from certwright.console.pages.new_request import MAX_CSR
-from certwright.console.pages.orders import is_own, may_act
+from certwright.console.pages.orders import is_own, may_act, may_restore
 from certwright.console.rooms import rooms
 from certwright.keystores.base import KeyAlgorithm
 from certwright.manager import values
@@ -469,6 +469,8 @@ def delete_order(request: ApiRequest, order_id: PathId) -> None:
 
 @operation(router, "POST", "/orders/{int:order_id}/restore", Order)
 def restore_order(request: ApiRequest, order_id: PathId) -> Order:
-    """Take a deletion back, within an hour."""
+    """Take a deletion back, within an hour; requesters take back their own."""
+    if not may_restore(request.viewer, order_id):
+        raise not_there(f"deleted order number {order_id}")
     with named_in_the_path():
         return order_of(rooms().manager.orders.restore(order_id, actor=request.viewer.account))

@@ -111,7 +111,7 @@ PERMISSIONS: Final[Mapping[str, Permission]] = {
     "deleteOrder": Permission("orders", ORDERING),
     "fetchOrders": Permission("orders", ORDERING),
     "deleteOrders": Permission("orders", ORDERING),
-    "restoreOrder": Permission("orders", CHANGING | {Role.CERTIFICATE_MANAGER}),
+    "restoreOrder": Permission("orders", ORDERING),
     # request forms
     "listRequestForms": Permission("read", access.ORDERS),
     "getRequestForm": Permission("read", access.ORDERS),
@@ -166,6 +166,7 @@ PERMISSIONS: Final[Mapping[str, Permission]] = {
     "getCa": Permission("read", access.EVERYBODY),
     "getCaCertificate": Permission("read", access.EVERYBODY),
     "listCrls": Permission("read", access.CA_SETTINGS),
+    "listPublishedFiles": Permission("read", access.CA_SETTINGS),
     "getCrl": Permission("read", access.EVERYBODY),
     "publishCrl": Permission("ca", _CA_ADMINISTRATOR),
     "makeBackup": Permission("keys", frozenset({Role.BACKUP_OPERATOR})),
@@ -237,6 +238,7 @@ PERMISSIONS: Final[Mapping[str, Permission]] = {
     "listDeviceRequests": Permission("read", access.CA_SETTINGS),
     "listDeviceFailures": Permission("read", access.CA_SETTINGS),
     "getDeviceFailure": Permission("read", access.CA_SETTINGS),
+    "listDeviceNotices": Permission("read", access.CA_SETTINGS),
     # certificate templates
     "listTemplates": Permission("read", access.CA_SETTINGS),
     "getTemplate": Permission("read", access.CA_SETTINGS),

@@ -41,6 +41,7 @@ File = Annotated[str, Field(max_length=MAX_FILE * 4 // 3 + 4, description="In ba
 class CopiedCrl(Told):
     """A CRL of a CA elsewhere, as it was copied last; numbers are text, for they may have 160 bits."""
 
+    partition: int  # 0: of everything else
     is_delta: bool
     number: str | None
     this_update: datetime | None
@@ -56,6 +57,7 @@ class CopiedCrl(Told):
     def of(cls, kept: StoredList) -> CopiedCrl:
         facts = kept.facts
         return cls(
+            partition=kept.partition,
             is_delta=kept.is_delta,
             number=None if facts is None or facts.number is None else str(facts.number),
             this_update=None if facts is None else facts.this_update,
@@ -90,6 +92,7 @@ class CaAdded(Entered):
     certificate: Annotated[str, Field(max_length=MAX_FILE, description="PEM")]
     crl_urls: Annotated[Urls, Field(min_length=1)]
     delta_crl_urls: Urls = ()
+    partitions: Annotated[str, line(20), Field(description="4, 2-7, or 1- for all that are found")] = ""
 
 
 class SignerInstalled(Entered):
@@ -139,6 +142,8 @@ def add_ca_elsewhere(request: ApiRequest, entered: CaAdded) -> CaElsewhere:
     sources = {"crl-urls": " ".join(entered.crl_urls)}
     if entered.delta_crl_urls:
         sources["delta-crl-urls"] = " ".join(entered.delta_crl_urls)
+    if entered.partitions:
+        sources["partitions"] = entered.partitions
     responder = rooms().responder
     name = responder.add(entered.name, entered.certificate.encode(), sources, request.viewer.requester)
     return _elsewhere(responder.standing(name))

@@ -17,8 +17,9 @@ from certwright.adcs.errors import AdcsError
 from certwright.connectors.http import CONNECT_TIMEOUT
 from certwright.connectors.probing import Outcome, ProbeStep
 from certwright.connectors.probing import Step as ProbedStep
+from certwright.connectors.server_certificate import ServerCertificate
 from certwright.connectors.service import AuthScheme, ServiceAddress
-from certwright.connectors.trust import ServerCertificate, look_at
+from certwright.connectors.trust import look_at
 from certwright.console import access, answers
 from certwright.console.access import PageRequest, Role, Viewer, page
 from certwright.console.dashboard import Step
@@ -434,28 +435,10 @@ def trust(request: PageRequest, service_id: int) -> HttpResponse:
     services = rooms().manager.services
     service: Service = services.get(service_id)
     fields = replace(
-        fields_of(service), trust=TrustKind.FINGERPRINT, trust_data=request.POST.get("fingerprint", "")[:128]
+        service.fields, trust=TrustKind.FINGERPRINT, trust_data=request.POST.get("fingerprint", "")[:128]
     )
     services.edit(service_id, fields, actor=request.viewer.account)
     return _refreshed(request, service_id)
-
-
-def fields_of(service: Service) -> ServiceFields:
-    """A service as it was entered."""
-    return ServiceFields(
-        domain=service.domain,
-        hostname=service.hostname,
-        device_user_id=service.device_user_id,
-        port=service.port,
-        priority=service.priority,
-        auth_method=service.auth_method,
-        kind=service.kind,
-        via=service.via,
-        trust=service.trust,
-        trust_data=service.trust_data,
-        ca=service.ca,
-        approve_templates=service.approve_templates,
-    )
 
 
 class DeleteForm(forms.Form):

@@ -12,7 +12,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy as lazy
 
 from certwright.adcs.events import AuditEvent
-from certwright.audit.trail import AuditRecord
+from certwright.audit.trail import OS_USER, AuditRecord
 from certwright.console import access, borrowed, exports
 from certwright.console.access import PageRequest, Role, Viewer, page
 from certwright.console.answers import answer
@@ -189,7 +189,7 @@ def _row(record: AuditRecord) -> dict[str, object]:
         "refused": record.event in _REFUSALS,
         "object": first or (_("request %(id)s") % {"id": request_id} if request_id else ""),
         "request_id": request_id if isinstance(request_id, int) else None,
-        "details": "; ".join(f"{key.replace('_', ' ')}: {value}" for key, value in details.items()),
+        "details": "; ".join(f"{key.replace('_', ' ')}: {value}" for key, value in details.items() if key != OS_USER),
     }
 
 

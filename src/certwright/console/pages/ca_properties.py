@@ -44,7 +44,9 @@ class Tab:
 
 
 TABS: Final[Mapping[str, Tab]] = {
-    "general": Tab(lazy("General"), ("dns-name", "directory-dn", "directory-publication", "suspended")),
+    "general": Tab(
+        lazy("General"), ("dns-name", "directory-dn", "directory-publication", "directory-site", "suspended")
+    ),
     "policy": Tab(
         lazy("Policy Module"),
         ("request-disposition", "validity-period", "clock-skew", "approve-own-requests", "retrieval-by-anyone"),
@@ -54,7 +56,7 @@ TABS: Final[Mapping[str, Tab]] = {
         lazy("Extensions"),
         (
             *("cdp-urls", "aia-urls", "ocsp-urls", "crl-period", "crl-overlap", "delta-crl-period"),
-            *("crl-partition-size", "publication-folders"),
+            *("crl-partition-size", "crl-keeps-expired", "publication-folders"),
         ),
     ),
     "storage": Tab(lazy("Storage")),
@@ -65,7 +67,7 @@ TABS: Final[Mapping[str, Tab]] = {
     "enrollment": Tab(
         lazy("Web Enrollment"),
         (
-            *("channel-binding", "ntlm", "negotiate", "basic", "enrollment-ntlm"),
+            *("channel-binding", "ntlm-mic", "ntlm", "negotiate", "basic", "enrollment-ntlm"),
             *("renewal-only", "renewal-on-behalf", "list-all-templates", "enrollment-servers"),
         ),
     ),
@@ -74,6 +76,7 @@ _LABELS: Final[Mapping[str, Any]] = {
     "dns-name": lazy("DNS name"),
     "directory-dn": lazy("Distinguished name of the domain"),
     "directory-publication": lazy("Publication in Active Directory"),
+    "directory-site": lazy("Site of Active Directory"),
     "enrollment-servers": lazy("Enrollment web services (CES)"),
     "request-disposition": lazy("Request disposition"),
     "validity-period": lazy("Longest validity"),
@@ -87,9 +90,11 @@ _LABELS: Final[Mapping[str, Any]] = {
     "crl-overlap": lazy("CRL overlap"),
     "delta-crl-period": lazy("Delta CRL publication interval"),
     "crl-partition-size": lazy("Certificates of a CRL partition"),
+    "crl-keeps-expired": lazy("Expired certificates stay on CRLs"),
     "publication-folders": lazy("Further folders to publish to"),
     "suspended": lazy("Suspended"),
     "channel-binding": lazy("Channel binding"),
+    "ntlm-mic": lazy("NTLM with a MIC only"),
     "ntlm": lazy("NTLM"),
     "negotiate": lazy("Negotiate"),
     "basic": lazy("Basic"),
@@ -106,7 +111,7 @@ _CHOICES: Final[Mapping[str, Sequence[tuple[str, Any]]]] = {
     **dict.fromkeys(
         (
             *("approve-own-requests", "retrieval-by-anyone", "ntlm", "negotiate", "basic", "role-separation"),
-            *("enrollment-ntlm", "renewal-on-behalf", "list-all-templates", "suspended"),
+            *("ntlm-mic", "enrollment-ntlm", "renewal-on-behalf", "list-all-templates", "suspended"),
         ),
         _SWITCH,
     ),

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from itertools import islice
 from typing import Any, Final
 
 from django.utils import timezone
@@ -13,7 +12,7 @@ from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from certwright.adcs.interfaces import Comparison, Restriction, Sort, Table
+from certwright.adcs.interfaces import Comparison, Restriction, Table
 from certwright.console import access, clock
 from certwright.console.access import Viewer
 from certwright.console.dashboard import Card, Tile
@@ -21,8 +20,6 @@ from certwright.console.rooms import CaStanding, rooms
 from certwright.manager.inventory_values import BANDS, Band, Week
 from certwright.manager.values import DeviceUser, Health, Service
 
-LOOKED_AT: Final = 5000
-"""Failed requests of a CA, the newest, among which those of the last day are counted."""
 ISSUED_IN: Final = timedelta(days=30)
 FAILED_IN: Final = timedelta(hours=24)
 SOON: Final = timedelta(days=14)
@@ -86,19 +83,19 @@ def _cas(viewer: Viewer) -> list[CaStanding]:
     return [ca for ca in viewer.cas if not ca.is_root and any(viewer.on(ca, role) for role in access.QUEUES)]
 
 
-def _newest(viewer: Viewer, ca: CaStanding, table: Table, *columns: str) -> list[Any]:
+def _by_template(viewer: Viewer, ca: CaStanding, table: Table, within: timedelta) -> Counter[str]:
+    """How many rows of a CA's table were resolved within that time until now, by template; every one is counted."""
+    since = Restriction("resolved_when", Comparison.GREATER_OR_EQUAL, int((rooms().clock() - within).timestamp()))
     admin = rooms().registry.administer(ca.config, viewer.requester)
-    return list(islice(admin.view(table, (), columns, Sort("request_id", True), LOOKED_AT), LOOKED_AT))
+    found = admin.count(table, "template", (since,))
+    return Counter({str(template): count for template, count in found.items()})
 
 
 def issued_by_template(viewer: Viewer) -> Counter[str]:
     """How many certificates the CAs that the viewer may read issued in 30 days, by template; every one is counted."""
-    since = Restriction("resolved_when", Comparison.GREATER_OR_EQUAL, int((rooms().clock() - ISSUED_IN).timestamp()))
     counted: Counter[str] = Counter()
     for ca in _cas(viewer):
-        admin = rooms().registry.administer(ca.config, viewer.requester)
-        found = admin.count(Table.ISSUED_CERTIFICATES, "template", (since,))
-        counted.update({str(template): count for template, count in found.items()})
+        counted.update(_by_template(viewer, ca, Table.ISSUED_CERTIFICATES, ISSUED_IN))
     return counted
 
 
@@ -123,10 +120,6 @@ def _issued(viewer: Viewer) -> Iterable[Card]:
         "href": f"/ca/{cas[0].slug}/issued/",
     }
     yield Card("console/cards/issued.html", context, width=4, order=40)
-
-
-def _since(when: Any, since: datetime) -> bool:
-    return isinstance(when, datetime) and when >= since
 
 
 def _pending(viewer: Viewer, ca: CaStanding) -> Mapping[datetime, int]:
@@ -191,21 +184,17 @@ def _ca_tiles(viewer: Viewer) -> Iterable[Tile]:
         colour="yellow" if count else "gray",
         order=40,
     )
-    failed = [
-        (row["template"], ca)
-        for ca in cas
-        for row in _newest(viewer, ca, Table.FAILED_REQUESTS, "template", "resolved_when")
-        if _since(row["resolved_when"], now - FAILED_IN)
-    ]
-    most = Counter(template for template, _ca in failed).most_common(1)
+    failed = {ca.slug: _by_template(viewer, ca, Table.FAILED_REQUESTS, FAILED_IN) for ca in cas}
+    counts = sum(failed.values(), Counter[str]())
+    most = counts.most_common(1)
     more = ngettext("%(count)s of one template", "%(count)s of one template", most[0][1]) if most else ""
     yield Tile(
         _("Failed, last 24 h"),
-        len(failed),
+        counts.total(),
         more % {"count": most[0][1]} if most else _("none"),
-        f"/ca/{(failed[0][1] if failed else cas[0]).slug}/failed/",
+        f"/ca/{next((slug for slug, found in failed.items() if found), cas[0].slug)}/failed/",
         icon="file-x",
-        colour="red" if failed else "gray",
+        colour="red" if counts else "gray",
         order=60,
     )
 

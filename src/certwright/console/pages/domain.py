@@ -36,6 +36,26 @@ VERDICTS: Final = {
     Verdict.NOTE: ("warning", lazy("Worth knowing")),
     Verdict.WRONG: ("down", lazy("Wrong")),
 }
+CHECKS: Final = {
+    "account": lazy("Account"),
+    "bind": lazy("Logon to the directory"),
+    "clock": lazy("Clock"),
+    "container": lazy("Container"),
+    "dns": "DNS",
+    "domain": lazy("Domain"),
+    "encryption": lazy("Encryption"),
+    "key version": lazy("Key version"),
+    "keytab": lazy("Keytab"),
+    "publication": lazy("Publication"),
+    "rights": lazy("Rights"),
+    "spn": "SPN",
+    "tcp": "TCP",
+    "template": lazy("Template"),
+    "time-out": lazy("Time-out"),
+    "tls": "TLS",
+    "winbind": "winbind",
+}
+"""What was looked at, in the words of people; at the command line it is the word itself."""
 ACTIONS: Final = {
     Action.ADD: ("down", lazy("Missing")),
     Action.CHANGE: ("warning", lazy("Differs")),
@@ -87,7 +107,7 @@ def examination(request: PageRequest, ca: str) -> HttpResponse:
 
 def _drawn(check: Check) -> dict[str, Any]:
     state, word = VERDICTS[check.verdict]
-    return {"check": check, "state": state, "word": word}
+    return {"check": check, "name": CHECKS.get(check.name, check.name), "state": state, "word": word}
 
 
 # -- publication -----------------------------------------------------------------------------------------------------

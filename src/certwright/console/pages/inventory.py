@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Collection
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Final
 
 from django import forms
-from django.http import HttpResponse, QueryDict, StreamingHttpResponse
+from django.http import HttpResponse, QueryDict
 from django.http.response import HttpResponseBase
 from django.urls import path
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy as lazy
 
 from certwright.adcs.errors import AdcsError
-from certwright.console import access, answers, clock, search
+from certwright.console import access, answers, clock, exports, search
 from certwright.console.access import PageRequest, Role, Viewer, page
 from certwright.console.authority import download
 from certwright.console.conditions import EXACT, TIME, Conditions, Field
@@ -26,6 +25,7 @@ from certwright.console.menu import Badge
 from certwright.console.pages.new_request import ORDERING
 from certwright.console.rooms import rooms
 from certwright.manager.exporting import COLUMNS as EXPORTED
+from certwright.manager.exporting import MAX_DOWNLOAD
 from certwright.manager.importing import FileResult, ImportFile
 from certwright.manager.inventory_values import (
     WEEKS,
@@ -44,10 +44,9 @@ from certwright.manager.values import key
 CHANGING: Final = frozenset({Role.OPERATOR, Role.ADMINISTRATOR})
 """Who changes everybody's certificates; requesters change their own."""
 _HERE: Final = "/inventory/"
-_XLSX: Final = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
+_PEM: Final = "application/x-pem-file"
 FORMS: Final = ("csv", "xlsx", "pem", "zip")
 """What a list is exported as: a table, or the certificates themselves."""
-_MAX_FILES: Final = 10_000
 MAX_PICKED: Final = 100
 """Ticked rows: those of the largest page."""
 MAX_CURSOR: Final = 4000
@@ -349,26 +348,23 @@ def may_change(viewer: Viewer, row: CertificateRow) -> bool:
 @page(access.ORDERS)
 def export(request: PageRequest, form: str) -> HttpResponseBase:
     """What the filters leave, or what was ticked (`pick`): CSV streamed, XLSX, PEM in one file or each in its own."""
-    manager = rooms().manager
     query = replace(query_of(request.viewer, read_list(request)), cursor="")
     if chosen := picked(request):
         query = replace(_seen_by(request.viewer), ids=tuple(chosen), sort=query.sort)
-    if form == "pem":
-        data = manager.exporting.pem(manager.inventory.ids(query, _MAX_FILES))
-        return download("certificates.pem", data, "application/x-pem-file")
-    response: StreamingHttpResponse
+    return exported(query, form)
+
+
+def exported(query: InventoryQuery, form: str) -> HttpResponseBase:
+    """What a question finds as a file: csv, xlsx, pem, or zip with each certificate in a file of its own."""
+    exporting, name = rooms().manager.exporting, f"certificates.{form}"
     if form == "csv":
-        response = StreamingHttpResponse(manager.exporting.csv(query, tuple(EXPORTED)), content_type="text/csv")
-    else:
-        file = tempfile.TemporaryFile()  # noqa: SIM115 - the response reads and closes it
-        if form == "zip":
-            manager.exporting.archive(manager.inventory.ids(query, _MAX_FILES), file)
-        else:
-            manager.exporting.xlsx(query, file, tuple(EXPORTED))
-        file.seek(0)
-        response = StreamingHttpResponse(file, content_type="application/zip" if form == "zip" else _XLSX)
-    response["Content-Disposition"] = f'attachment; filename="certificates.{form}"'
-    return response
+        return exports.streamed(name, "text/csv", exporting.csv(query, tuple(EXPORTED)))
+    if form == "xlsx":
+        return exports.whole(name, exports.XLSX, lambda file: exporting.xlsx(query, file, tuple(EXPORTED)))
+    found = rooms().manager.inventory.ids(query, MAX_DOWNLOAD)
+    if form == "zip":
+        return exports.whole(name, exports.ZIP, lambda file: exporting.archive(found, file))
+    return download(name, exporting.pem(found), _PEM)
 
 
 def picked(request: PageRequest) -> list[int]:

@@ -36,6 +36,7 @@ STATES: Final[Mapping[State, tuple[str, Any]]] = {
     State.PENDING: ("pending", lazy("pending")),
     State.ISSUED: ("issued", lazy("issued")),
     State.DENIED: ("denied", lazy("denied")),
+    State.FAILED: ("failed", lazy("failed")),
 }
 MODES: Final[Mapping[str, Any]] = {
     ChallengeMode.ONE_TIME: lazy("one-time"),
@@ -44,6 +45,7 @@ MODES: Final[Mapping[str, Any]] = {
 }
 _MANAGERS: Final = frozenset({Role.CA_ADMINISTRATOR})
 _GIVING: Final = frozenset({Role.CA_ADMINISTRATOR, Role.CERTIFICATE_MANAGER})
+_TEMPLATES: Final = frozenset({"signature-template", "encryption-template", "general-purpose-template"})
 _LONG: Final = frozenset({"webhook-ca", "policy-options"})
 
 SERVICES: Final = (
@@ -60,9 +62,9 @@ DEVICES: Final = (
     Column("state", lazy("State"), css="cw-tight"),
     Column("template", lazy("Template"), css="cw-tight"),
     Column("kind", lazy("Kind"), css="cw-tight"),
-    Column("peer", lazy("From"), css="cw-tight"),
+    Column("peer", lazy("Address"), css="cw-tight"),
     Column("transaction", lazy("Transaction"), off=True),
-    Column("message", lazy("Answer of the CA"), css="cw-why", off=True),
+    Column("message", lazy("Answer of the CA"), css="cw-why"),
 )
 CHALLENGES: Final = (
     Column("created", lazy("Given out"), css="cw-tight"),
@@ -78,8 +80,8 @@ FAILURES: Final = (
     Column("rule", lazy("Rule"), css="cw-lead"),
     Column("reason", lazy("Reason"), css="cw-why"),
     Column("fail_info", lazy("Answer"), css="cw-tight"),
-    Column("peer", lazy("From"), css="cw-tight"),
-    Column("signer", lazy("Signed by"), off=True),
+    Column("peer", lazy("Address"), css="cw-tight"),
+    Column("signer", lazy("Signed by"), css="cw-why"),
     Column("transaction", lazy("Transaction"), off=True),
 )
 
@@ -128,7 +130,7 @@ def _service_row(each: ServiceStanding) -> dict[str, Any]:
 @page(access.CA_SETTINGS)
 def service(request: PageRequest, ca: str, service: str) -> HttpResponse:
     """One service: addresses, certificates, settings."""
-    standing, found = _found(request, ca, service)
+    standing, found = found_at(request, ca, service)
     settings = found.settings
     texts = settings.as_text()
     about: list[tuple[str, object]] = [
@@ -140,7 +142,7 @@ def service(request: PageRequest, ca: str, service: str) -> HttpResponse:
     ]
     if found.renew_after is not None:
         about.append((_("Renewed after"), clock.whole(found.renew_after)))
-    context = _frame(request, standing, found, "overview") | {
+    context = framed(request, standing, found, "overview") | {
         "about": about,
         "row": _service_row(found),
         "settings": [(key, texts[key] or "–", _(meaning)) for key, meaning in MEANINGS.items()],
@@ -151,7 +153,7 @@ def service(request: PageRequest, ca: str, service: str) -> HttpResponse:
 @page(access.CA_SETTINGS)
 def devices(request: PageRequest, ca: str, service: str) -> HttpResponse:
     """What devices asked for."""
-    standing, found = _found(request, ca, service)
+    standing, found = found_at(request, ca, service)
     filters = [Filter("state", _("State"), _("All"), [(key.name, words) for key, (_look, words) in STATES.items()])]
     listing = Listing.read(
         request,
@@ -163,7 +165,7 @@ def devices(request: PageRequest, ca: str, service: str) -> HttpResponse:
     )
     rows = [
         {
-            "changed": _moment(each.changed),
+            "changed": moment(each.changed),
             "subject": each.subject or "–",
             "state": each.state.name,
             "look": STATES[each.state][0],
@@ -172,21 +174,21 @@ def devices(request: PageRequest, ca: str, service: str) -> HttpResponse:
             "kind": str(_("renewal") if each.renewal else _("first")),
             "peer": each.peer,
             "transaction": each.name,
-            "message": each.message,
+            "message": each.message if each.state is not State.ISSUED else "",
             "request_id": each.request_id,
         }
         for each in rooms().ndes.devices(SHOWN, found.name)
         if listing.value("state") in ("", each.state.name)
     ]
     in_memory(listing, rows, searched=("subject", "peer", "transaction"))
-    context = _frame(request, standing, found, "devices") | {"listing": listing}
+    context = framed(request, standing, found, "devices") | {"listing": listing}
     return answers.answer(request, "console/ca/ndes/list.html", context, rows="console/ca/ndes/devices_rows.html")
 
 
 @page(access.CA_SETTINGS)
 def challenges(request: PageRequest, ca: str, service: str) -> HttpResponse:
     """Challenges given out; never the passwords."""
-    standing, found = _found(request, ca, service)
+    standing, found = found_at(request, ca, service)
     now = int(rooms().clock().timestamp())
     states = {"out": _("not used yet"), "used": _("used"), "expired": _("expired")}
     filters = [Filter("state", _("State"), _("All"), list(states.items()))]
@@ -199,11 +201,11 @@ def challenges(request: PageRequest, ca: str, service: str) -> HttpResponse:
         if listing.value("state") in ("", state):
             rows.append(
                 {
-                    "created": _moment(each.created),
+                    "created": moment(each.created),
                     "issued_to": each.issued_to,
                     "names": ", ".join(each.names) or str(_("any")),
                     "template": each.template or str(_("any")),
-                    "expires": _moment(each.expires),
+                    "expires": moment(each.expires),
                     "state": state,
                     "look": {"used": "issued", "out": "pending", "expired": "expired"}[state],
                     "words": states[state],
@@ -211,14 +213,14 @@ def challenges(request: PageRequest, ca: str, service: str) -> HttpResponse:
                 }
             )
     in_memory(listing, rows, searched=("issued_to", "names"))
-    context = _frame(request, standing, found, "challenges") | {"listing": listing}
+    context = framed(request, standing, found, "challenges") | {"listing": listing}
     return answers.answer(request, "console/ca/ndes/list.html", context, rows="console/ca/ndes/challenges_rows.html")
 
 
 @page(access.CA_SETTINGS)
 def failures(request: PageRequest, ca: str, service: str) -> HttpResponse:
     """What was refused, by rule."""
-    standing, found = _found(request, ca, service)
+    standing, found = found_at(request, ca, service)
     kept = rooms().ndes.failures(SHOWN, found.name)
     counted: dict[str, int] = {}
     for each in kept:
@@ -231,7 +233,7 @@ def failures(request: PageRequest, ca: str, service: str) -> HttpResponse:
     rows = [
         {
             "id": each.id,
-            "occurred": _moment(each.occurred),
+            "occurred": moment(each.occurred),
             "rule": each.rule,
             "reason": each.reason,
             "fail_info": each.fail_info or "HTTP",
@@ -243,24 +245,24 @@ def failures(request: PageRequest, ca: str, service: str) -> HttpResponse:
         if listing.value("rule") in ("", each.rule)
     ]
     in_memory(listing, rows, searched=("reason", "peer", "signer", "transaction"))
-    context = _frame(request, standing, found, "failures") | {"listing": listing}
+    context = framed(request, standing, found, "failures") | {"listing": listing}
     return answers.answer(request, "console/ca/ndes/list.html", context, rows="console/ca/ndes/failures_rows.html")
 
 
 @page(access.CA_SETTINGS)
 def failure(request: PageRequest, ca: str, service: str, failure_id: int) -> HttpResponse:
     """The message, decoded."""
-    standing, found = _found(request, ca, service)
+    standing, found = found_at(request, ca, service)
     kept = rooms().ndes.failure(failure_id)
     if kept is None or kept.service != found.name:
         raise Http404
-    context = _frame(request, standing, found, "failures") | {
+    context = framed(request, standing, found, "failures") | {
         "about": [
-            (_("When"), clock.whole(_moment(kept.occurred))),
+            (_("When"), clock.whole(moment(kept.occurred))),
             (_("Rule"), kept.rule),
             (_("Reason"), kept.reason),
             (_("Answer"), kept.fail_info or "HTTP"),
-            (_("From"), kept.peer),
+            (_("Address"), kept.peer),
             (_("Transaction"), kept.transaction or "–"),
         ],
         "tree": [_indented(line) for line in explained(kept.message).lines()],
@@ -274,7 +276,7 @@ def _indented(line: str) -> tuple[int, str]:
     return min(5, (len(line) - len(text)) // 2), text
 
 
-def _found(request: PageRequest, ca: str, service: str) -> tuple[CaStanding, ServiceStanding]:
+def found_at(request: PageRequest, ca: str, service: str) -> tuple[CaStanding, ServiceStanding]:
     standing = ca_of(request, ca)
     try:
         found = rooms().ndes.standing("" if service == CLASSIC else service)
@@ -285,15 +287,17 @@ def _found(request: PageRequest, ca: str, service: str) -> tuple[CaStanding, Ser
     return standing, found
 
 
-def _frame(request: PageRequest, standing: CaStanding, found: ServiceStanding, tab: str) -> dict[str, Any]:
+def framed(request: PageRequest, standing: CaStanding, found: ServiceStanding, tab: str) -> dict[str, Any]:
     root = f"/ca/{standing.slug}/enrollment/ndes/"
     here = f"{root}{found.name or CLASSIC}/"
-    words = (
+    words: tuple[tuple[str, str, str], ...] = (
         ("overview", _("Overview"), here),
         ("devices", _("Devices"), f"{here}devices/"),
         ("challenges", _("Challenges"), f"{here}challenges/"),
         ("failures", _("Failures"), f"{here}failures/"),
     )
+    if found.settings.policy != BUILT_IN or tab == "notices":
+        words += (("notices", _("Notices"), f"{here}notices/"),)
     return {
         "title": found.name or _("NDES at the classic addresses"),
         "crumbs": [
@@ -312,7 +316,7 @@ def _frame(request: PageRequest, standing: CaStanding, found: ServiceStanding, t
     }
 
 
-def _moment(seconds: int) -> datetime:
+def moment(seconds: int) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)
 
 
@@ -376,6 +380,9 @@ def _choices(key: str, settings: NdesSettings) -> Sequence[tuple[str, Any]]:
         return (("on", _("on")), ("off", _("off")))
     if key == "challenge":
         return [(str(mode), words) for mode, words in MODES.items()]
+    if key in _TEMPLATES:
+        known = sorted(rooms().directory.templates(), key=str.casefold)
+        return [(cn, cn) for cn in dict.fromkeys((str(value), *known))]
     if key == "policy":
         return [(name, name) for name in dict.fromkeys((*module_names(), settings.policy))]
     return ()
@@ -384,9 +391,9 @@ def _choices(key: str, settings: NdesSettings) -> Sequence[tuple[str, Any]]:
 @page(_MANAGERS, methods=("GET", "POST"))
 def edit(request: PageRequest, ca: str, service: str) -> HttpResponse:
     """Change settings."""
-    standing, found = _found(request, ca, service)
+    standing, found = found_at(request, ca, service)
     form = SettingsForm(request.POST if request.method == "POST" else None, found.settings)
-    context = _frame(request, standing, found, "overview")
+    context = framed(request, standing, found, "overview")
     if form.is_bound and form.is_valid():
         try:
             rooms().ndes.change(form.changes(found.settings), request.viewer.requester, found.name)
@@ -415,8 +422,8 @@ class EnableForm(forms.Form):
 @page(_MANAGERS, methods=("GET", "POST"))
 def enable(request: PageRequest, ca: str, service: str) -> HttpResponse:
     """Answer devices from now on."""
-    standing, found = _found(request, ca, service)
-    here = _frame(request, standing, found, "overview")["here"]
+    standing, found = found_at(request, ca, service)
+    here = framed(request, standing, found, "overview")["here"]
     form = EnableForm(request.POST if request.method == "POST" else None, initial={"account": found.settings.account})
     if form.is_bound and form.is_valid():
         account = form.cleaned_data["account"]
@@ -456,8 +463,8 @@ class ChallengeForm(forms.Form):
 @page(_GIVING, methods=("GET", "POST"))
 def challenge(request: PageRequest, ca: str, service: str) -> HttpResponse:
     """A challenge for one device, shown this once. Who may have one, the service decides."""
-    standing, found = _found(request, ca, service)
-    here = _frame(request, standing, found, "overview")["here"]
+    standing, found = found_at(request, ca, service)
+    here = framed(request, standing, found, "overview")["here"]
     form = ChallengeForm(request.POST if request.method == "POST" else None, found.settings)
     if form.is_bound and form.is_valid():
         data = form.cleaned_data
@@ -472,13 +479,25 @@ def challenge(request: PageRequest, ca: str, service: str) -> HttpResponse:
         except AdcsError as error:
             form.add_error(None, error.message)
         else:
-            return _once(request, _("Challenge"), password, f"{here}challenges/")
-    context = {"title": _("A challenge for one device"), "form": form, "submit": _("Give out"), "back": here}
+            return _once(request, standing, found, _("Challenge"), password, f"{here}challenges/")
+    context = framed(request, standing, found, "challenges") | {
+        "title": _("A challenge for one device"),
+        "form": form,
+        "submit": _("Give out"),
+        "back": here,
+    }
     return answers.answer(request, _FORM, context, status=422 if form.errors else 200)
 
 
-def _once(request: PageRequest, what: str, secret: str, back: str) -> HttpResponse:
-    context = {"title": what, "what": what, "secret": secret, "back": back}
+def _once(
+    request: PageRequest, standing: CaStanding, found: ServiceStanding, what: str, secret: str, back: str
+) -> HttpResponse:
+    context = framed(request, standing, found, "overview") | {
+        "title": what,
+        "what": what,
+        "secret": secret,
+        "back": back,
+    }
     return answers.answer(request, "console/ca/ndes/once.html", context)
 
 
@@ -486,8 +505,8 @@ def _asked(
     request: PageRequest, ca: str, service: str, words: tuple[str, str, str], do: Callable[[Requester, str], object]
 ) -> HttpResponse:
     """Ask in a dialog, then do it. The words: question, what it means, the button."""
-    standing, found = _found(request, ca, service)
-    here = _frame(request, standing, found, "overview")["here"]
+    standing, found = found_at(request, ca, service)
+    here = framed(request, standing, found, "overview")["here"]
     title, text, submit = words
     if request.method == "POST":
         do(request.viewer.requester, found.name)
@@ -505,17 +524,23 @@ def _secret(
     make: Callable[[Requester, str], str],
 ) -> HttpResponse:
     """Ask on a page, then show what was made, this once."""
-    standing, found = _found(request, ca, service)
-    here = _frame(request, standing, found, "overview")["here"]
+    standing, found = found_at(request, ca, service)
+    here = framed(request, standing, found, "overview")["here"]
     form = forms.Form(request.POST if request.method == "POST" else None)
     if request.method == "POST":
         try:
-            return _once(request, what, make(request.viewer.requester, found.name), here)
+            return _once(request, standing, found, what, make(request.viewer.requester, found.name), here)
         except AdcsError as error:
             form.is_valid()
             form.add_error(None, error.message)
     title, text = words
-    context = {"title": title, "text": text, "form": form, "submit": _("Make it"), "back": here}
+    context = framed(request, standing, found, "overview") | {
+        "title": title,
+        "text": text,
+        "form": form,
+        "submit": _("Make it"),
+        "back": here,
+    }
     return answers.answer(request, _FORM, context, status=422 if form.errors else 200)
 
 
@@ -555,7 +580,7 @@ def webhook_key(request: PageRequest, ca: str, service: str) -> HttpResponse:
 
 @page(_MANAGERS, methods=("GET", "POST"))
 def remove(request: PageRequest, ca: str, service: str) -> HttpResponse:
-    standing, found = _found(request, ca, service)
+    standing, found = found_at(request, ca, service)
     back = f"/ca/{standing.slug}/enrollment/ndes/"
     if request.method == "POST":
         rooms().ndes.remove(found.name, request.viewer.requester)
@@ -570,21 +595,21 @@ def remove(request: PageRequest, ca: str, service: str) -> HttpResponse:
 
 
 _ROOT: Final = "ca/<str:ca>/enrollment/ndes/"
-_HERE: Final = _ROOT + "<str:service>/"
+HERE: Final = _ROOT + "<str:service>/"
 urls = [
     path(_ROOT, services),
     path(_ROOT + "-/add/", add),
-    path(_HERE, service),
-    path(_HERE + "devices/", devices),
-    path(_HERE + "challenges/", challenges),
-    path(_HERE + "failures/", failures),
-    path(_HERE + "failures/<int:failure_id>/", failure),
-    path(_HERE + "edit/", edit),
-    path(_HERE + "enable/", enable),
-    path(_HERE + "disable/", disable),
-    path(_HERE + "renew/", renew),
-    path(_HERE + "challenge/", challenge),
-    path(_HERE + "static-challenge/", static_challenge),
-    path(_HERE + "webhook-key/", webhook_key),
-    path(_HERE + "remove/", remove),
+    path(HERE, service),
+    path(HERE + "devices/", devices),
+    path(HERE + "challenges/", challenges),
+    path(HERE + "failures/", failures),
+    path(HERE + "failures/<int:failure_id>/", failure),
+    path(HERE + "edit/", edit),
+    path(HERE + "enable/", enable),
+    path(HERE + "disable/", disable),
+    path(HERE + "renew/", renew),
+    path(HERE + "challenge/", challenge),
+    path(HERE + "static-challenge/", static_challenge),
+    path(HERE + "webhook-key/", webhook_key),
+    path(HERE + "remove/", remove),
 ]

@@ -30,8 +30,6 @@ from certwright.manager.values import Order, OrderFilter, OrderQuery, OrderState
 from certwright.pki import armor
 
 _HERE: Final = "/adcs/orders/"
-_DELETED: Final = "cw_deleted_orders"
-"""Session: the orders whose deletion this browser may take back."""
 _EVERYBODYS: Final = frozenset({Role.OPERATOR, Role.ADMINISTRATOR, Role.CERTIFICATE_MANAGER})
 """Who acts on everybody's orders; requesters act on their own."""
 
@@ -179,6 +177,15 @@ def is_own(viewer: Viewer, order: Order) -> bool:
 
 def may_act(viewer: Viewer, order: Order) -> bool:
     return viewer.is_any(_EVERYBODYS) or (viewer.may(Role.REQUESTER) and is_own(viewer, order))
+
+
+def may_restore(viewer: Viewer, order_id: int) -> bool:
+    """Is this a deletion that the viewer may take back? Requesters may where they deleted themselves."""
+    try:
+        order, deleted_by = rooms().manager.orders.deleted(order_id)
+    except InvalidArgument:
+        return False
+    return may_act(viewer, order) and (viewer.is_any(_EVERYBODYS) or key(deleted_by) == key(viewer.account))
 
 
 def _order(viewer: Viewer, order_id: int) -> Order:
@@ -337,7 +344,6 @@ def delete(request: PageRequest, order_id: int) -> HttpResponse:
         result: BulkResult = rooms().manager.orders.delete([order.id], actor=request.viewer.account)
         if order.id in result.refused:
             return answers.done(request, _HERE, result.refused[order.id])
-        request.session[_DELETED] = [*request.session.get(_DELETED, []), order.id][-50:]
         return answers.done(request, _HERE, _("Record deleted"), undo=f"{_HERE}{order.id}/restore/")
     context = {
         "title": _("Delete the record of order %(id)s?") % {"id": order.id},
@@ -350,8 +356,8 @@ def delete(request: PageRequest, order_id: int) -> HttpResponse:
 
 @page(ORDERING, methods=("POST",))
 def restore(request: PageRequest, order_id: int) -> HttpResponse:
-    """Take a deletion back, in the browser that asked for it."""
-    if order_id not in request.session.get(_DELETED, []):
+    """Take a deletion back, within an hour."""
+    if not may_restore(request.viewer, order_id):
         raise Http404
     rooms().manager.orders.restore(order_id, actor=request.viewer.account)
     return answers.done(request, f"{_HERE}{order_id}/")

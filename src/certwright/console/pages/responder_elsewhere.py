@@ -30,6 +30,7 @@ from certwright.pki import armor
 _SOURCE_LABELS: Final[Mapping[str, Any]] = {
     "crl-urls": lazy("Base CRL at"),
     "delta-crl-urls": lazy("Delta CRL at"),
+    "partitions": lazy("CRL partitions"),
     "refresh-minutes": lazy("Copied every (minutes)"),
     "scopes": lazy("Limited CRLs that are taken"),
     "issued-serials": lazy("Folder of issued serial numbers"),
@@ -40,6 +41,15 @@ _WORDS: Final[Mapping[str, Any]] = {
     SIGNER: lazy("Signing certificate of the Online Responder"),
 }
 _URLS_HELP: Final = lazy("http, https or ldap; several separated by blanks. Files are named at the command line.")
+_PARTITIONS_HELP: Final = lazy(
+    "Empty where it has none; otherwise how many there are (4), which (2-7), or 1- for all that are found. In the"
+    " locations, <CRLPartitionIndex> stands for the number."
+)
+_HELP: Final[Mapping[str, Any]] = {
+    "crl-urls": _URLS_HELP,
+    "delta-crl-urls": _URLS_HELP,
+    "partitions": _PARTITIONS_HELP,
+}
 _SET_HERE: Final = tuple(key for key in SETTINGS if key not in ("signed-with", "pre-produce"))
 """Settings of the answers that a CA elsewhere has a choice of."""
 
@@ -64,13 +74,12 @@ def overview(request: PageRequest, ca: str) -> HttpResponse:
         states.setdefault(worry.ca, []).append(worry.state)
     found = []
     for each in rooms().responder.elsewhere():
-        lists = {kept.is_delta: kept for kept in each.lists if kept.facts is not None}
         found.append(
             {
                 "standing": each,
                 "state": _worst(states.get(each.ca, ())),
-                "base": lists.get(False),
-                "delta": lists.get(True),
+                "base": each.ends_first(is_delta=False),
+                "delta": each.ends_first(is_delta=True),
                 "error": next((kept.error for kept in each.lists if kept.error), ""),
             }
         )
@@ -138,6 +147,9 @@ class AddForm(forms.Form):
     delta_crl_urls = forms.CharField(
         label=lazy("Delta CRL at"), max_length=8192, required=False, help_text=lazy("Empty where it makes none.")
     )
+    partitions = forms.CharField(
+        label=lazy("CRL partitions"), max_length=20, required=False, help_text=_PARTITIONS_HELP
+    )
 
 
 class ElsewhereForm(forms.Form):
@@ -147,7 +159,7 @@ class ElsewhereForm(forms.Form):
         super().__init__(data, initial=dict(standing.texts))
         for key in SOURCE_SETTINGS:
             if key not in HOST_SETTINGS:
-                help_text = _URLS_HELP if key.endswith("urls") else SOURCE_SETTINGS[key].meaning
+                help_text = _HELP.get(key) or SOURCE_SETTINGS[key].meaning
                 self.fields[key] = forms.CharField(label=_SOURCE_LABELS[key], max_length=8192, help_text=help_text)
         for key in _SET_HERE:
             choices = CHOICES.get(key)
@@ -165,7 +177,11 @@ def add(request: PageRequest, ca: str) -> HttpResponse:
     form = AddForm(request.POST if posted else None, request.FILES if posted else None)
     if posted and form.is_valid():
         data = form.cleaned_data
-        sources = {"crl-urls": data["crl_urls"], "delta-crl-urls": data["delta_crl_urls"]}
+        sources = {
+            "crl-urls": data["crl_urls"],
+            "delta-crl-urls": data["delta_crl_urls"],
+            "partitions": data["partitions"],
+        }
         try:
             name = rooms().responder.add(
                 data["name"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -11,7 +12,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy as lazy
 
 from certwright.adcs.errors import AdcsError
-from certwright.adcs.interfaces import CertRequest, CrlKind, Row, Sort, Table
+from certwright.adcs.interfaces import CertRequest, CrlKind, Delivery, Row, Sort, Table
 from certwright.adcs.properties import LATEST, CaProperty
 from certwright.connectors.fetching import LocationError
 from certwright.connectors.locations import CrlFound, IssuerFound, Location, LocationKind, is_fresh
@@ -23,6 +24,11 @@ from certwright.console.rooms import CaStanding, rooms
 from certwright.pki.certificate import CertificateView
 
 SHOWN: Final = 50
+"""Earlier CRLs that are shown."""
+LOOKED_THROUGH: Final = 2_000
+"""CRLs among which the newest of each key and partition are looked for."""
+FAILING_SHOWN: Final = 5
+"""Files of a target that are named when it does not take them."""
 TABS: Final = (
     ("", lazy("CRLs")),
     ("responder", lazy("Revocation configuration")),
@@ -49,24 +55,46 @@ def frame(request: PageRequest, ca: CaStanding, tab: str) -> dict[str, Any]:
 
 @page(access.CA_SETTINGS)
 def revocation(request: PageRequest, ca: str) -> HttpResponse:
-    """The newest CRLs first; of each key the newest one counts."""
+    """Of each key and partition the newest CRL, which counts; then the earlier ones, the newest first."""
     standing = ca_of(request, ca)
     admin = administer(request, standing)
-    rows = list(admin.view(Table.CRLS, (), (), Sort("number", True), SHOWN))
+    rows = list(admin.view(Table.CRLS, (), (), Sort("number", True), LOOKED_THROUGH))
     now = rooms().clock()
     newest: set[object] = set()
-    crls = []
+    current: list[dict[str, object]] = []
+    earlier: list[dict[str, object]] = []
     for row in rows:
         key = (row["key_index"], row["partition"], bool(row["min_base"]))
-        crls.append({**row, "state": _state(row, now, key not in newest)})
+        (earlier if key in newest else current).append({**row, "state": _state(row, now, key not in newest)})
         newest.add(key)
     context = frame(request, standing, "") | {
-        "crls": crls,
+        "crls": sorted(current, key=lambda row: (-int(str(row["key_index"])), int(str(row["partition"])))),
+        "earlier": earlier[:SHOWN],
         "keys": len({row["key_index"] for row in rows}),
         "has_partitions": any(row["partition"] for row in rows),
         "makes_deltas": admin.configuration()["delta-crl-period"] != "off",
+        "targets": _targets(admin.deliveries()),
     }
     return answers.answer(request, "console/ca/revocation.html", context)
+
+
+def _targets(deliveries: Sequence[Delivery]) -> list[dict[str, Any]]:
+    """How everything that is published stands at each target: what lies there, since when, and what does not."""
+    by_target: dict[str, list[Delivery]] = {}
+    for each in deliveries:
+        by_target.setdefault(each.target, []).append(each)
+    return [
+        {
+            "name": target,
+            "state": "down" if any(each.error for each in files) else "ok",
+            "delivered": sum(each.delivered_when is not None for each in files),
+            "files": len(files),
+            "last": max((each.delivered_when for each in files if each.delivered_when is not None), default=None),
+            "failing": [each for each in files if each.error][:FAILING_SHOWN],
+            "more": max(0, sum(bool(each.error) for each in files) - FAILING_SHOWN),
+        }
+        for target, files in sorted(by_target.items())
+    ]
 
 
 def _state(row: Row, now: datetime, is_newest: bool) -> str:
@@ -95,7 +123,7 @@ def locations(request: PageRequest, ca: str) -> HttpResponse:
     if not request.htmx:
         return answers.answer(request, "console/ca/revocation.html", frame(request, standing, "locations"))
     issuer, named = named_by_ca(rooms().registry.connect(standing.config, request.viewer.requester))
-    found = [asked_for_ca(location, issuer) for location in named]
+    found = [asked_for_ca(location, standing.name, issuer) for location in named]
     return answers.answer(request, "console/ca/revocation_locations.html", {"ca": standing, "found": found})
 
 
@@ -115,7 +143,7 @@ def named_by_ca(door: CertRequest) -> tuple[CertificateView, list[Location]]:
     return CertificateView.parse(der), named
 
 
-def asked_for_ca(location: Location, ca: CertificateView) -> dict[str, Any]:
+def asked_for_ca(location: Location, name: str, ca: CertificateView) -> dict[str, Any]:
     """What a client finds there now."""
     kinds = {LocationKind.CRL: "CDP", LocationKind.ISSUER: "AIA", LocationKind.OCSP: "OCSP"}
     row: dict[str, Any] = {
@@ -126,7 +154,7 @@ def asked_for_ca(location: Location, ca: CertificateView) -> dict[str, Any]:
         "until": None,
     }
     if location.kind is LocationKind.OCSP:
-        return row | {"detail": _("Asked with a certificate: see the certificate's own page.")}
+        return row | _asked_as_watched(location, name)
     try:
         if location.kind is LocationKind.ISSUER:
             return row | _found_certificate(location, ca)
@@ -141,6 +169,15 @@ def asked_for_ca(location: Location, ca: CertificateView) -> dict[str, Any]:
     elif not good:
         detail += " " + _("It is out of date.")
     return row | {"state": "ok" if good else "down", "detail": detail, "until": found.next_update}
+
+
+def _asked_as_watched(location: Location, ca: str) -> dict[str, Any]:
+    """A responder is asked about a certificate: the watch has one at hand, if the CA issued any."""
+    watched = next((row for row in rooms().watch.all() if row.key == (ca, location.kind, location.url)), None)
+    if watched is None:
+        return {"detail": _("It is asked once this CA has issued a certificate.")}
+    found = rooms().watch.check(watched.id)
+    return {"state": found.state.value, "detail": found.detail, "until": found.until}
 
 
 def _found_certificate(location: Location, ca: CertificateView) -> dict[str, Any]:

@@ -10,6 +10,8 @@
     {% field form.name %}                            label, input, hint and errors of a form field
     {% dialog "id" _("Question?") %}...{% enddialog %}  opened by data-open="id"
     {{ message|said }}                               what a CA or the security audit says, in the viewer's language
+    {{ check.sentence|diagnosed }}                   the same of the doctor of a domain
+    {{ finding.object|object_name }} {{ ace|entry }}  what a finding is about; an entry of permissions
 
 and, for lists (console.listing), `row` being the row that is drawn:
 
@@ -51,6 +53,11 @@ SPRITE = "console/vendor/tabler-icons-3.51.0/icons.svg"
 @register.filter
 def said(text: object) -> str:
     return borrowed.said(str(text))
+
+
+register.filter("diagnosed", borrowed.diagnosed)
+register.filter("object_name", borrowed.object_name)
+register.filter("entry", borrowed.entry)
 
 
 @register.simple_tag

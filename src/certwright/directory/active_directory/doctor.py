@@ -239,7 +239,7 @@ def check_service_account(
     checks = []
     control = entry.number("userAccountControl", 0)
     if control & AccountControl.DISABLED:
-        checks.append(_wrong("account", settings.account, "it is disabled", "enable it"))
+        checks.append(_wrong("account", settings.account, "it is disabled", "enable the account"))
     if not control & _NEVER_EXPIRES and settings.keytab is None:
         fix = f"set its password to never expire: Set-ADUser {settings.account} -PasswordNeverExpires $true"
         checks.append(_note("account", settings.account, "its password expires one day", fix))
@@ -308,9 +308,10 @@ def _key_checks(name: str, own: Sequence[KeytabKey], entry: Entry, settings: Dom
     checks: list[Check] = []
     if now and not any(key.version == now for key in own):
         sentence = (
-            f"the keytab has version {newest} of the key, {account} has version {now}: its password was changed"
+            f"the keytab has version {newest} of the key, {account} has version {now}: its password was changed after"
+            " the keytab was made"
         )
-        checks.append(_wrong("key version", name, f"{sentence} after the keytab was made", f"make it again: {fix}"))
+        checks.append(_wrong("key version", name, sentence, f"make it again: {fix}"))
     if not any(key.encryption in AES_KEYS for key in own):
         sentence = "the keytab has only keys that are not AES (RC4)"
         remedy = (
@@ -321,8 +322,12 @@ def _key_checks(name: str, own: Sequence[KeytabKey], entry: Entry, settings: Dom
     supported = entry.number("msDS-SupportedEncryptionTypes", 0)
     if not supported & _AES_BITS and (supported or "/" in name):
         remedy = f"Set-ADUser {account} -KerberosEncryptionType AES128,AES256, set its password anew, then: {fix}"
-        said = "allows RC4 only" if supported else "does not say that it takes AES, so that its tickets are RC4"
-        checks.append(_wrong("encryption", name, f"{account} {said}; only AES is taken here", remedy))
+        sentence = (
+            f"{account} allows RC4 only; only AES is taken here"
+            if supported
+            else f"{account} does not say that it takes AES, so that its tickets are RC4; only AES is taken here"
+        )
+        checks.append(_wrong("encryption", name, sentence, remedy))
     return checks or [_good("key version", name, f"{account}, version {now or newest}, AES")]
 
 

@@ -8,7 +8,8 @@ Certification Authorities, KRA) gain and lose our values only; the CA's own obje
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from types import MappingProxyType
@@ -33,6 +34,7 @@ from certwright.directory.active_directory.ldap import (
 from certwright.directory.active_directory.public_key_services import ENROLLMENT_SERVICES
 from certwright.directory.well_known import Rid
 from certwright.pki.certificate import CertificateView
+from certwright.pki.certificate_pair import CertificatePair
 from certwright.pki.crl import CrlView
 from certwright.pki.errors import EncodingError
 from certwright.pki.names import sanitized_short_name
@@ -45,12 +47,16 @@ KRA: Final = "CN=KRA"
 CONTAINERS: Final = (AIA, ROOTS, CDP, KRA, ENROLLMENT_SERVICES, "CN=Certificate Templates", "CN=OID")
 """What a forest has below Public Key Services. NTAuthCertificates is made by the first CA."""
 
-_CERTIFICATE, _CRL = "cACertificate", "certificateRevocationList"
+_CERTIFICATE, _CROSS = "cACertificate", "crossCertificatePair"
+_CRL, _DELTA = "certificateRevocationList", "deltaRevocationList"
 _AUTHORITY_CLASS, _SERVICE_CLASS, _KRA_CLASS = (
     "certificationAuthority",
     "pKIEnrollmentService",
     "msPKI-PrivateKeyRecoveryAgent",
 )
+_POINT_CLASS: Final = "cRLDistributionPoint"
+_SUFFIX: Final = re.compile(r"(?:\([0-9]+\))?(?:_Partition[0-9]{5,9})?")
+"""What follows the CA's name in the names of objects with CRLs: the number of its key, and of the partition."""
 _NONE_YET: Final = (b"\0",)
 """In attributes that a certificationAuthority must have and nobody uses. [MS-ADSC] 2.18."""
 _SERVICE_FLAGS: Final = b"10"
@@ -60,10 +66,17 @@ _FULL: Final = "CCDCLCSWRPWPDTLOCRSDRCWDWO"
 _READ: Final = "LCRPLORC"
 
 # What the account that keeps a CA's objects up to date may, as entries of their lists; by schemaIDGUID
-_WRITES_ALL: Final = ("A", "WP", "")
-_WRITES_CERTIFICATES: Final = ("OA", "WP", "bf967932-0de6-11d0-a285-00aa003049e2")
-_WRITES_CRLS: Final = ("OA", "WP", "1677579f-47f3-11d1-a9c3-0000f80367c1")
-_MAKES_CRL_OBJECTS: Final = ("OA", "CC", "167758ca-47f3-11d1-a9c3-0000f80367c1")
+_Entries = tuple[tuple[str, str, str], ...]
+_WRITES_ALL: Final[_Entries] = (("A", "WP", ""),)
+_WRITES_CERTIFICATES: Final[_Entries] = (
+    ("OA", "WP", "bf967932-0de6-11d0-a285-00aa003049e2"),
+    ("OA", "WP", "167757b2-47f3-11d1-a9c3-0000f80367c1"),  # crossCertificatePair
+)
+_WRITES_CRLS: Final[_Entries] = (
+    ("OA", "WP", "1677579f-47f3-11d1-a9c3-0000f80367c1"),
+    ("OA", "WP", "167757b5-47f3-11d1-a9c3-0000f80367c1"),  # deltaRevocationList
+)
+_MAKES_CRL_OBJECTS: Final[_Entries] = (("OA", "CC", "167758ca-47f3-11d1-a9c3-0000f80367c1"),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +88,9 @@ class CaPublication:
     is_root: bool
     is_enterprise: bool  # it issues to the domain: NTAuthCertificates, and an enrollment service
     certificates: tuple[bytes, ...]  # DER, the newest first
-    crls: Mapping[int, bytes]  # DER, by the number of the key
+    crls: Mapping[str, bytes]  # DER, by what stands behind the CA's name: key and partition, `(1)_Partition00001`
+    deltas: Mapping[str, bytes] = field(default_factory=dict)  # DER, the same
+    crosses: tuple[CertificatePair, ...] = ()  # between its keys
     templates: tuple[str, ...] = ()  # published when its entry is made; later what stands there counts
     enrollment_servers: tuple[EnrollmentServer, ...] = ()
     site: str = ""
@@ -183,8 +198,8 @@ def desired_objects(ca: CaPublication, base: str, domain_sid: Sid) -> Sequence[D
         DesiredObject(
             f"{cn},{AIA},{base}",
             _AUTHORITY_CLASS,
-            values={_CERTIFICATE: ca.certificates},
-            initial={**authority, "nTSecurityDescriptor": _security(ca, domain_sid, _WRITES_CERTIFICATES)},
+            values={_CERTIFICATE: ca.certificates, _CROSS: tuple(pair.encode() for pair in ca.crosses)},
+            initial={**authority, "nTSecurityDescriptor": _security(ca.writer, domain_sid, _WRITES_CERTIFICATES)},
         )
     )
     found += _distribution_points(ca, base, domain_sid)
@@ -207,23 +222,30 @@ def desired_objects(ca: CaPublication, base: str, domain_sid: Sid) -> Sequence[D
 
 
 def _distribution_points(ca: CaPublication, base: str, domain_sid: Sid) -> Iterable[DesiredObject]:
-    """One for each key of the CA, in a container with the host's name: `CN=<CA>(1),CN=<HOST>`."""
+    """One for each key of the CA and each partition, in a container with the host's name: `CN=<CA>(1),CN=<HOST>`."""
     host = f"CN={escape_rdn(_short(ca.host))},{CDP},{base}"
     yield DesiredObject(
-        host, "container", initial={"nTSecurityDescriptor": _security(ca, domain_sid, _MAKES_CRL_OBJECTS)}
+        host, "container", initial={"nTSecurityDescriptor": _security(ca.writer, domain_sid, _MAKES_CRL_OBJECTS)}
     )
-    for key_index, crl in sorted(ca.crls.items()):
-        yield DesiredObject(
-            distribution_point_dn(ca.name, ca.host, key_index, base),
-            "cRLDistributionPoint",
-            attributes={_CRL: (crl,)},
-            initial={"nTSecurityDescriptor": _security(ca, domain_sid, _WRITES_CRLS)},
+    for suffix, crl in sorted(ca.crls.items()):
+        delta = ca.deltas.get(suffix)
+        yield distribution_point(
+            distribution_point_dn(ca.name, ca.host, suffix, base),
+            {_CRL: (crl,), _DELTA: (delta,) if delta is not None else ()},
+            crl_security(ca.writer, domain_sid),
         )
 
 
-def distribution_point_dn(ca_name: str, host: str, key_index: int, base: str) -> str:
-    """`CN=%7%8,CN=%2,CN=CDP,...`, as LDAP URLs with these variables name it."""
-    name = sanitized_short_name(ca_name) + (f"({key_index})" if key_index else "")
+def distribution_point(
+    dn: str, attributes: Mapping[str, tuple[bytes, ...]], security: tuple[bytes, ...]
+) -> DesiredObject:
+    """Where a CRL lies, or its delta."""
+    return DesiredObject(dn, _POINT_CLASS, attributes=attributes, initial={"nTSecurityDescriptor": security})
+
+
+def distribution_point_dn(ca_name: str, host: str, suffix: str, base: str) -> str:
+    """`CN=%7%8,CN=%2,CN=CDP,...`, as LDAP URLs with these variables name it; `suffix` is %8."""
+    name = sanitized_short_name(ca_name) + suffix
     return f"CN={escape_rdn(name)},CN={escape_rdn(_short(host))},{CDP},{base}"
 
 
@@ -243,14 +265,17 @@ def _service(ca: CaPublication, dn: str, domain_sid: Sid) -> DesiredObject:
         },
         initial={
             "certificateTemplates": tuple(cn.encode() for cn in ca.templates),
-            "nTSecurityDescriptor": _security(ca, domain_sid, _WRITES_ALL, ca.enroll),
+            "nTSecurityDescriptor": _security(ca.writer, domain_sid, _WRITES_ALL, ca.enroll),
         },
     )
 
 
-def _security(
-    ca: CaPublication, domain_sid: Sid, own: tuple[str, str, str], enroll: Sequence[Sid] = ()
-) -> tuple[bytes, ...]:
+def crl_security(writer: Sid | None, domain_sid: Sid) -> tuple[bytes, ...]:
+    """Of an object with CRLs. Who makes one without it cannot write it again: owners hold no right to its values."""
+    return _security(writer, domain_sid, _WRITES_CRLS)
+
+
+def _security(writer: Sid | None, domain_sid: Sid, own: _Entries, enroll: Sequence[Sid] = ()) -> tuple[bytes, ...]:
     """Administrators hold the object, everybody reads it, and the account of this installation keeps it up to date.
 
     Nobody but administrators is given KRA and NTAuthCertificates: they decide who opens keys, and who logs on.
@@ -258,9 +283,8 @@ def _security(
     are the controller's business.
     """
     entries = [f"(A;;{_FULL};;;{Rid.DOMAIN_ADMINS.in_domain(domain_sid)})"]
-    if ca.writer is not None:
-        kind, right, guid = own
-        entries.append(f"({kind};;{right};{guid};;{ca.writer})")
+    if writer is not None:
+        entries += [f"({kind};;{right};{guid};;{writer})" for kind, right, guid in own]
     entries.append(f"(A;;{_READ};;;{AUTHENTICATED_USERS})")
     entries += [f"(OA;;CR;{ENROLL_RIGHT};;{sid})" for sid in enroll]
     return (SecurityDescriptor.from_sddl(f"D:{''.join(entries)}", domain_sid).to_bytes(),)
@@ -292,8 +316,13 @@ def plan_publication(connection: LdapConnection, desired: Sequence[DesiredObject
     return planned
 
 
-def plan_removal(connection: LdapConnection, desired: Sequence[DesiredObject]) -> Sequence[ObjectChange]:
+def plan_removal(
+    connection: LdapConnection, desired: Sequence[DesiredObject], names: Collection[str] = ()
+) -> Sequence[ObjectChange]:
     """The steps that take everything of this CA back, the last object first. Other CAs' values stay.
+
+    Args:
+        names: of the CAs; objects with their CRLs go too of which nobody plans anything: of keys that ended.
 
     Raises:
         InvalidArgument: the enrollment service is another CA's of the same name.
@@ -313,14 +342,28 @@ def plan_removal(connection: LdapConnection, desired: Sequence[DesiredObject]) -
         )
         if each.object_class == "container":
             gone = {change.dn for change in planned}
-            left = any(
-                below.dn not in gone for below in connection.search(each.dn, Scope.ONE_LEVEL, EVERYTHING, ["cn"])
-            )
+            left = False
+            for below in connection.search(each.dn, Scope.ONE_LEVEL, EVERYTHING, ["objectClass"]):
+                if below.dn in gone:
+                    continue
+                if _has_crls_of(below, names):
+                    planned.append(ObjectChange(Action.DELETE, below.dn, _POINT_CLASS))
+                else:
+                    left = True
         if not left:
             planned.append(ObjectChange(Action.DELETE, each.dn, each.object_class))
         elif any(difference.removed for difference in ours):
             planned.append(ObjectChange(Action.CHANGE, each.dn, each.object_class, ours))
     return planned
+
+
+def _has_crls_of(entry: Entry, names: Collection[str]) -> bool:
+    """Is it where a CRL of one of these CAs lies, of whatever key and partition?"""
+    if _POINT_CLASS.lower() not in (each.lower() for each in entry.texts("objectClass")):
+        return False
+    called = entry.dn.removesuffix(f",{parent_dn(entry.dn)}").partition("=")[2]
+    own = [sanitized_short_name(name) for name in names]
+    return any(called.startswith(name) and _SUFFIX.fullmatch(called[len(name) :]) for name in own)
 
 
 def _addition(desired: DesiredObject) -> ObjectChange:
@@ -468,7 +511,11 @@ def shown_value(attribute: str, value: bytes) -> str:
         if attribute in (_CERTIFICATE, "userCertificate"):
             view = CertificateView.parse(value)
             return f"{view.subject_name}, until {view.not_after:%Y-%m-%d}, SHA-1 {view.sha1}"
-        if attribute == _CRL:
+        if attribute == _CROSS:
+            pair = CertificatePair.parse(value)
+            there = [CertificateView.parse(each) for each in pair if each]
+            return ", ".join(f"{view.subject_name}, until {view.not_after:%Y-%m-%d}" for view in there)
+        if attribute in (_CRL, _DELTA):
             crl = CrlView.parse(value)
             until = f", until {crl.next_update:%Y-%m-%d %H:%M}" if crl.next_update is not None else ""
             return f"number {crl.number}{until}"

@@ -58,7 +58,7 @@ class Condition:
             case Cause.LINKED_POLICY:
                 return f"its issuance policy stands for membership in {self.what}"
             case Cause.LOGON_NAMES:
-                return f"{self.cause.value}: {self.what}"
+                return f"name rules allow logon names: {self.what}"
             case Cause.ENROLLS | Cause.WRITES:
                 return f"{self.what} {self.cause.value}"
         return str(self.cause.value)

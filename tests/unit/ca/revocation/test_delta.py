@@ -35,11 +35,13 @@ class Target:
     refused: set[str] = field(default_factory=set)
     files: dict[str, bytes] = field(default_factory=dict)
     description: str = "the far end"
+    is_directory: bool = False
 
-    def put(self, name: str, content: bytes) -> None:
+    def put(self, name: str, content: bytes) -> bool:
         if name in self.refused:
             raise PermissionError(13, "Permission denied")
         self.files[name] = content
+        return True
 
 
 @pytest.fixture
@@ -294,6 +296,26 @@ def test_a_delta_is_held_back_where_its_base_did_not_arrive(installed: TwoTier, 
     target.refused.clear()
     assert publisher.publish_due(authority, ACTOR, installed.clock())
     assert {BASE, DELTA} <= set(target.files)
+    assert not publisher.is_due(authority, installed.clock())
+
+
+def test_a_place_without_the_base_keeps_no_delta_from_the_others(installed: TwoTier, authority: Authority) -> None:
+    """It is not everywhere, so it is tried again; where the base is it has come already."""
+    broken, sound = Target({BASE}, description="broken"), Target(description="sound")
+    publisher = CrlPublisher((broken, sound))
+    with pytest.raises(PublicationFailed):
+        publisher.publish(authority, ACTOR)
+
+    assert DELTA in sound.files
+    assert DELTA not in broken.files
+    delta = authority.database.latest_crl(0, delta=True)
+    assert delta
+    assert delta.published_when is None
+    assert publisher.is_due(authority, installed.clock())
+
+    broken.refused.clear()
+    assert publisher.publish_due(authority, ACTOR, installed.clock())
+    assert broken.files[DELTA] == sound.files[DELTA]
     assert not publisher.is_due(authority, installed.clock())
 
 

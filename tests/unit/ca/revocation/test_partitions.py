@@ -217,6 +217,9 @@ def test_a_range_whose_certificates_have_expired_has_no_list_any_more(
     made = by_partition(publisher.publish(authority, ACTOR))
     assert sorted(made) == [0, 3, 4]
 
+    configure(installed, **{"crl-keeps-expired": "on"})
+    assert sorted(by_partition(publisher.publish(authority, ACTOR))) == [0, 1, 3, 4], "unless expired ones stay on it"
+
 
 def test_switched_off_the_lists_go_on_for_those_that_name_them(
     installed: TwoTier, authority: Authority, publisher: CrlPublisher
@@ -254,14 +257,21 @@ def test_urls_must_tell_the_ranges_apart(urls: str) -> None:
         configuration.changed({"crl-partition-size": "1000"})
 
 
-def test_the_directory_holds_the_full_list_alone(installed: TwoTier, authority: Authority) -> None:
-    """A list for LDAP of each range would need an object of each: certificates of ranges name http alone."""
+def test_the_directory_holds_each_list_under_a_name_of_its_own(installed: TwoTier, authority: Authority) -> None:
+    """Certificates of a range name it there as well, as with Windows; their list says that it is for both."""
     http = "http://%1/CertEnroll/%3%8%9.crl"
-    configure(installed, **{"directory-dn": "DC=corp", "cdp-urls": f"ldap:///CN=%7%8,CN=CDP,%6%10 {http}"})
+    ldap = "ldap:///CN=%7%8,CN=CDP,%6%10"
+    configure(installed, **{"directory-dn": "DC=corp", "cdp-urls": f"{ldap} {http}"})
     publisher = CrlPublisher(())
-    publisher.publish(authority, ACTOR)
+    made = publisher.publish(authority, ACTOR)
 
-    assert named(authority, issue_row(authority)) == [FIRST]
+    view = CertificateView.parse(certificate_of(authority, issue_row(authority)))
+    points = decode_crl_distribution_points(view.extensions[oids.CRL_DISTRIBUTION_POINTS].value)
+    assert [url.rpartition("/")[2].partition(",")[0] for url in points] == [
+        "CN=Corp%20Issuing%20CA_Partition00001",
+        FIRST.replace(" ", "%20"),
+    ]
+    assert CrlView.parse(by_partition(made)[1].der).distribution_points == points
 
 
 @pytest.mark.parametrize("text", ["99", "-1", "1e6", "10000001", "many"])

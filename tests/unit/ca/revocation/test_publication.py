@@ -11,6 +11,7 @@ import pytest
 
 from certwright.adcs.errors import CaUnreachable, ConfigurationError
 from certwright.adcs.events import AuditEvent
+from certwright.adcs.interfaces import Delivery
 from certwright.adcs.roles import RevocationReason
 from certwright.ca.authority import Authority
 from certwright.ca.configuration import CaConfiguration
@@ -21,6 +22,7 @@ from tests.support.installed import ADMINISTRATOR, HOST, TwoTier
 from tests.support.issued import certificate_of, issue_row, revoke, serials
 from tests.support.issuing import pem
 from tests.support.programs import openssl
+from tests.unit.ca.revocation.test_delta import configure
 
 ACTOR = ADMINISTRATOR.account
 CRL_FILE = "Corp Issuing CA.crl"
@@ -35,10 +37,13 @@ class FragileTarget:
     files: dict[str, bytes] = field(default_factory=dict)
     description: str = "the far end"
 
-    def put(self, name: str, content: bytes) -> None:
+    is_directory: bool = False
+
+    def put(self, name: str, content: bytes) -> bool:
         if self.broken:
             raise PermissionError(13, "Permission denied")
         self.files[name] = content
+        return True
 
 
 @pytest.fixture
@@ -126,6 +131,21 @@ def test_expired_certificates_leave_one_crl_after_their_end(installed: TwoTier, 
     assert appearances == [True, True, True, False]
 
 
+def test_they_stay_where_the_ca_is_told_to_keep_them(installed: TwoTier, authority: Authority) -> None:
+    """For signatures that are checked years later; switched off again, they leave."""
+    publisher = CrlPublisher(())
+    serial = issue_row(authority, days=3)
+    revoke(authority, serial)
+    appearances = []
+    for keep in ("on", "on", "on", "on", "off"):
+        configure(installed, **{"crl-keeps-expired": keep})
+        (crl,) = publisher.publish(authority, ACTOR)
+        appearances.append(serial in serials(crl))
+        installed.clock.turn(timedelta(days=2))
+
+    assert appearances == [True, True, True, True, False]
+
+
 def test_released_certificates_are_gone_from_the_next_base(authority: Authority) -> None:
     """RemoveFromCRL stands in delta CRLs only. [MS-CSRA] 3.1.4.1.6."""
     publisher = CrlPublisher(())
@@ -203,17 +223,111 @@ def test_the_newest_crl_wins_a_race(authority: Authority) -> None:
     """Another process stores a newer list while ours is being put: the target ends up with the newer one."""
 
     class Racing(FragileTarget):
-        def put(self, name: str, content: bytes) -> None:
+        def put(self, name: str, content: bytes) -> bool:
             super().put(name, content)
             latest = authority.database.latest_crl(0)
             if name == CRL_FILE and latest and latest.number == 1:
                 with authority.database.transaction() as transaction:
                     transaction.add_crl(replace(latest, number=2, der=b"newer"))
+            return True
 
     target = Racing()
     CrlPublisher((target,)).publish(authority, ACTOR)
 
     assert target.files[CRL_FILE] == b"newer"
+
+
+# -- how it went -----------------------------------------------------------------------------------------------------
+
+
+def states(authority: Authority, file: str) -> dict[str, tuple[int | None, bool, str]]:
+    """By target: the number that was tried, whether it lies there, and why not."""
+    return {
+        each.target: (each.number, each.delivered_when is not None, each.error)
+        for each in authority.database.deliveries()
+        if each.file == file
+    }
+
+
+def test_every_file_says_at_every_target_how_it_stands(authority: Authority) -> None:
+    broken, sound = FragileTarget(broken=True), FragileTarget(description="the near end")
+    publisher = CrlPublisher((broken, sound))
+    with pytest.raises(PublicationFailed):
+        publisher.publish(authority, ACTOR)
+
+    assert states(authority, CRL_FILE) == {
+        "the far end": (1, False, "Permission denied"),
+        "the near end": (1, True, ""),
+    }
+    assert states(authority, CERTIFICATE_FILE)["the far end"] == (None, False, "Permission denied")
+
+    broken.broken = False
+    publisher.deliver(authority, ACTOR)
+    assert states(authority, CRL_FILE) == {"the far end": (1, True, ""), "the near end": (1, True, "")}
+
+
+def test_what_lies_there_keeps_since_when(installed: TwoTier, authority: Authority) -> None:
+    publisher = CrlPublisher((FragileTarget(),))
+    publisher.publish(authority, ACTOR)
+    before = authority.database.deliveries()
+    installed.clock.turn(timedelta(minutes=5))
+    publisher.deliver(authority, ACTOR)
+
+    assert authority.database.deliveries() == before
+
+
+def test_a_target_that_is_no_longer_named_is_forgotten(authority: Authority) -> None:
+    CrlPublisher((FragileTarget(), FragileTarget(description="the near end"))).publish(authority, ACTOR)
+    CrlPublisher((FragileTarget(),)).deliver(authority, ACTOR)
+
+    assert {each.target for each in authority.database.deliveries()} == {"the far end"}
+
+
+def test_what_another_process_brought_meanwhile_is_not_forgotten(authority: Authority) -> None:
+    """It published while ours was under way: a list of its own, and a newer one of ours."""
+    now = authority.clock()
+    own = Delivery("the far end", "another.crl", 7, now, now)
+    newer = Delivery("the far end", CRL_FILE, 9, now, now)
+    gone = Delivery("elsewhere", CRL_FILE, 9, now, now)
+
+    class Slow(FragileTarget):
+        def put(self, name: str, content: bytes) -> bool:
+            authority.database.note_deliveries([own, newer, gone])
+            return super().put(name, content)
+
+    CrlPublisher((Slow(),)).publish(authority, ACTOR)
+
+    known = {each.file: each for each in authority.database.deliveries()}
+    assert (known["another.crl"], known[CRL_FILE]) == (own, newer)
+    assert all(each.target == "the far end" for each in known.values())
+
+
+def test_a_target_says_what_does_not_belong_there(authority: Authority) -> None:
+    class Lists(FragileTarget):
+        def put(self, name: str, content: bytes) -> bool:
+            return name.endswith(".crl") and super().put(name, content)
+
+    CrlPublisher((Lists(),)).publish(authority, ACTOR)
+
+    assert {each.file for each in authority.database.deliveries()} == {CRL_FILE}
+
+
+@pytest.mark.parametrize(("is_directory", "event"), [(False, 65), (True, 74)])
+def test_what_a_target_did_not_take_is_audited_once_for_each_list(
+    installed: TwoTier, authority: Authority, is_directory: bool, event: int
+) -> None:
+    """With the numbers of Windows's application log; not again with every try."""
+    publisher = CrlPublisher((FragileTarget(broken=True, is_directory=is_directory),))
+    for act in (publisher.publish, publisher.deliver, publisher.deliver, publisher.publish):
+        with pytest.raises(PublicationFailed):
+            act(authority, ACTOR)
+
+    told = [each for each in authority.database.events if each.event == event]  # type: ignore[attr-defined]
+    assert [(each.details["number"], each.details["target"]) for each in told] == [
+        (1, "the far end"),
+        (2, "the far end"),
+    ]
+    assert told[0].details["error"] == "Permission denied"
 
 
 # -- the folder ------------------------------------------------------------------------------------------------------

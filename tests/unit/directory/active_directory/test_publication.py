@@ -11,6 +11,7 @@ from certwright.adcs.enrollment_servers import ClientAuthentication, EnrollmentS
 from certwright.adcs.errors import InvalidArgument
 from certwright.adcs.requester import Sid
 from certwright.adcs.security import SecurityDescriptor
+from certwright.directory.active_directory.ldap import Modification, Operation
 from certwright.directory.active_directory.locating import DomainController
 from certwright.directory.active_directory.publication import (
     Action,
@@ -23,6 +24,7 @@ from certwright.directory.active_directory.publication import (
     plan_publication,
     plan_removal,
 )
+from certwright.pki.certificate_pair import CertificatePair
 from tests.support.certificates import ca_certificate, make_certificate
 from tests.support.fake_ldap import FakeConnection, FakeTree
 from tests.support.requests import ec_key
@@ -39,7 +41,7 @@ CA = CaPublication(
     is_root=False,
     is_enterprise=True,
     certificates=(ca_certificate(),),
-    crls={0: CRL, 1: CRL + b"\0"},
+    crls={"": CRL, "(1)": CRL + b"\0"},
     templates=("User",),
     enrollment_servers=(EnrollmentServer(1, ClientAuthentication.KERBEROS, "https://ca.corp.example/CES"),),
     site="Izmir",
@@ -68,9 +70,39 @@ def test_everything_is_written_the_enrollment_service_last(connection: FakeConne
     assert service.text("msPKI-Enrollment-Servers").splitlines()[1:3] == ["2", "0"]
     assert service.texts("certificateTemplates") == ("User",)
     assert connection.tree.entries[NTAUTH].values("cACertificate") == CA.certificates
-    second = distribution_point_dn("Test CA", "ca.corp.example", 1, BASE)
+    second = distribution_point_dn("Test CA", "ca.corp.example", "(1)", BASE)
     assert second == f"CN=Test CA(1),CN=CA,CN=CDP,{BASE}"
     assert connection.tree.entries[second].value("certificateRevocationList") == CRL + b"\0"
+
+
+def test_partitions_and_deltas_have_objects_of_their_own(connection: FakeConnection) -> None:
+    """`CN=<CA>_Partition00001`, as Windows' variables make it; the delta lies beside its base."""
+    ca = replace(CA, crls={"": CRL, "(1)_Partition00002": CRL + b"\0"}, deltas={"(1)_Partition00002": CRL + b"\1"})
+    publish(connection, ca)
+
+    point = connection.tree.entries[f"CN=Test CA(1)_Partition00002,CN=CA,CN=CDP,{BASE}"]
+    assert point.value("certificateRevocationList") == CRL + b"\0"
+    assert point.value("deltaRevocationList") == CRL + b"\1"
+    assert connection.tree.entries[f"CN=Test CA,CN=CA,CN=CDP,{BASE}"].value("deltaRevocationList") is None
+    assert publish(connection, ca) == []
+
+
+def test_cross_certificates_are_pairs_beside_the_ca_s_own(connection: FakeConnection) -> None:
+    """RFC 4523 2.8; those of another installation stay."""
+    aia = f"CN=Root,CN=AIA,{BASE}"
+    issued_to, issued_by = (make_certificate("CN=Root", ec_key("P-256", number)) for number in (103, 104))
+    ca = replace(CA, name="Root", is_root=True, is_enterprise=False, crosses=(CertificatePair(issued_to, issued_by),))
+    publish(connection, ca)
+
+    (value,) = connection.tree.entries[aia].values("crossCertificatePair")
+    assert CertificatePair.parse(value) == (issued_to, issued_by)
+    assert publish(connection, ca) == []
+
+    other = CertificatePair(issued_by).encode()
+    connection.modify(aia, [Modification(Operation.ADD, "crossCertificatePair", (other,))])
+    for change in plan_removal(connection, desired_objects(ca, BASE, SID)):
+        apply(connection, change)
+    assert connection.tree.entries[aia].values("crossCertificatePair") == (other,)
 
 
 def test_again_changes_nothing(connection: FakeConnection) -> None:
@@ -103,8 +135,11 @@ def test_permissions_are_those_that_keeping_it_takes(connection: FakeConnection)
 
     assert f"(A;;WP;;;{WRITER})" in granted(SERVICE)
     assert "0e10c968-78fb-11d2-90d4-00c04f79dc55;;AU)" in granted(SERVICE)
-    point = granted(distribution_point_dn("Test CA", "ca.corp.example", 0, BASE))
+    point = granted(distribution_point_dn("Test CA", "ca.corp.example", "", BASE))
     assert f"(OA;;WP;1677579f-47f3-11d1-a9c3-0000f80367c1;;{WRITER})" in point
+    assert f"(OA;;WP;167757b5-47f3-11d1-a9c3-0000f80367c1;;{WRITER})" in point, "the delta"
+    aia = granted(f"CN=Test CA,CN=AIA,{BASE}")
+    assert f"(OA;;WP;167757b2-47f3-11d1-a9c3-0000f80367c1;;{WRITER})" in aia, "cross certificates"
     assert granted(NTAUTH) == granted(f"CN=Test CA,CN=KRA,{BASE}") == ""
 
 
@@ -118,9 +153,24 @@ def test_stores_that_cas_share_keep_the_others_values(connection: FakeConnection
     assert {dn: entry.values("cACertificate") for dn, entry in connection.tree.entries.items()} == {NTAUTH: (other,)}
 
 
+def test_objects_of_keys_and_partitions_that_ended_go_too(connection: FakeConnection) -> None:
+    """Nobody plans them any more, and they would keep the host's container."""
+    publish(connection, replace(CA, crls={"": CRL, "(1)": CRL, "_Partition00001": CRL}))
+    neighbour = f"CN=Test CAs,CN=CA,CN=CDP,{BASE}"
+    for change in plan_removal(connection, desired_objects(CA, BASE, SID), [CA.name]):
+        apply(connection, change)
+    assert not [dn for dn in connection.tree.entries if ",CN=CDP," in dn]
+
+    publish(connection)
+    connection.tree.put(neighbour, {"objectClass": ["cRLDistributionPoint"], "cn": ["Test CAs"]})
+    for change in plan_removal(connection, desired_objects(CA, BASE, SID), [CA.name]):
+        apply(connection, change)
+    assert neighbour in connection.tree.entries
+
+
 def test_container_of_a_host_with_another_ca_stays(connection: FakeConnection) -> None:
     publish(connection)
-    neighbour = distribution_point_dn("Neighbour", "ca.corp.example", 0, BASE)
+    neighbour = distribution_point_dn("Neighbour", "ca.corp.example", "", BASE)
     connection.tree.put(neighbour, {"objectClass": ["cRLDistributionPoint"], "cn": ["Neighbour"]})
     removed = [change.dn for change in plan_removal(connection, desired_objects(CA, BASE, SID))]
     assert f"CN=CA,CN=CDP,{BASE}" not in removed

@@ -274,6 +274,10 @@
     const used = await navigator.credentials.get({ publicKey: { ...publicKey, challenge: bytes(publicKey.challenge), allowCredentials: descriptors(publicKey.allowCredentials) } });
     return { type: used.type, id: used.id, rawId: text(used.rawId), authenticatorAttachment: used.authenticatorAttachment, response: { clientDataJSON: text(used.response.clientDataJSON), authenticatorData: text(used.response.authenticatorData), signature: text(used.response.signature), userHandle: used.response.userHandle ? text(used.response.userHandle) : null }, clientExtensionResults: used.getClientExtensionResults() };
   };
+  $$(".cw-tabs").forEach((tabs) => { // on a narrow screen the tab that one is on may lie beyond the edge
+    const here = $("[aria-current]", tabs);
+    if (here && here.offsetLeft + here.offsetWidth > tabs.clientWidth) tabs.scrollLeft = here.offsetLeft + here.offsetWidth + 24 - tabs.clientWidth;
+  });
   $$("[data-webauthn]").forEach((button) => button.addEventListener("click", async () => {
     const options = JSON.parse($("#webauthn-options").textContent);
     const input = $("input[name=credential]", button.form);
