@@ -105,6 +105,7 @@ def running_site(folder: Path, *options: str) -> Iterator[Site]:
     server = RunningServer.initialise(folder, *options).start()
     try:
         server.cli("responder", "enable")
+        assert server.awaited_events(lambda event: event["event"] == "online_responder_serves")
         with Installation.open(Home.open(server.home)) as installation:
             installation.start_issuers()  # beside the server's
             yield site_of(server, installation, folder)

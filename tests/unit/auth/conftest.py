@@ -29,7 +29,7 @@ PASSWORD = "correct horse"
 NAMES = frozenset({"ca.corp.example", "ca", "pki.corp.example", "192.0.2.7", "::1", "localhost"})
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def _kerberos_asks_nobody(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """A client that negotiates tries Kerberos first; looking for a domain's controllers in the DNS takes seconds."""
     configuration: Path = tmp_path_factory.mktemp("kerberos") / "krb5.conf"
