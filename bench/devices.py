@@ -42,7 +42,7 @@ from certwright.wire.scep import PkiMessage, PkiStatus
 AT_A_TIME: Final = 100
 KEYS: Final = 8
 FLEET: Final = 100
-OF_RAW: Final = 1 / 2.5
+OF_RAW: Final = 1 / 3
 OF_RAW_ALONE: Final = 1 / 5
 """At least, for many at a time and for one. Two thirds is what it should be, and Python does not reach it."""
 PASSWORD: Final = "correct horse battery staple"

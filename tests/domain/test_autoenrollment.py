@@ -164,7 +164,7 @@ def test_group_policy_ends_with_a_certificate_in_place(
     key = autoenrolled.state / "var/lib/samba/private/certs" / f"{nickname}.key"
     shown = openssl("x509", "-in", folder / f"{nickname}.crt", "-noout", "-pubkey")
     assert shown == openssl("pkey", "-in", key, "-pubout")
-    logons = [event for event in server.events() if event["event"] == "logon_accepted"]
+    logons = server.awaited_events(lambda event: event["event"] == "logon_accepted")
     assert {(event["account"], event["method"], event["binding"]) for event in logons} == {
         (rf"{ad.netbios}\{MEMBER.upper()}$", "Kerberos", "matched")
     }
@@ -302,11 +302,9 @@ def test_a_bound_kerberos_client_gets_polls_and_renews(ad: Lab, server: JoinedSe
         assert host.run("renew", "--due").returncode == 0
     assert host.certificate.serial != first.serial
     assert [str(name) for name in host.certificate.alternative_names] == [f"DNS:ws1.{ad.dns_domain}"]
-    kerberos = [
-        event
-        for event in server.events()[since:]
-        if event["event"] == "logon_accepted" and event["method"] == "Kerberos"
-    ]
+    kerberos = server.awaited_events(
+        lambda event: event["event"] == "logon_accepted" and event["method"] == "Kerberos", since
+    )
     assert {(event["account"], event["binding"]) for event in kerberos} == {(rf"{ad.netbios}\WS1$", "matched")}
 
 

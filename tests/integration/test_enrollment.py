@@ -144,7 +144,7 @@ def test_a_user_without_the_right_is_denied_by_name_of_the_rule(server: RunningS
 
     assert row["disposition"] == "denied"
     assert row["status"] == "0x80094012"
-    assert [each for each in server.events() if each["event"] == "request_denied" and each.get("rule")]
+    assert server.awaited_events(lambda each: each["event"] == "request_denied" and bool(each.get("rule")))
 
 
 def test_a_grant_holds_at_once(server: RunningServer) -> None:

@@ -179,7 +179,7 @@ def test_forwarded_addresses_are_not_believed(server: RunningServer) -> None:
     """Otherwise anybody could be throttled, or logged, as somebody else."""
     curl(server, "-u", r"CORP\nobody:wrong", "-H", "X-Forwarded-For: 198.51.100.9", f"{server.https}/certsrv/")
 
-    refused = [each for each in server.events() if each["event"] == "logon_refused"]
+    refused = server.awaited_events(lambda each: each["event"] == "logon_refused")
 
     assert refused
     assert all(each["peer"] in ("127.0.0.1", "::1") for each in refused)

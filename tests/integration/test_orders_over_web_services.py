@@ -66,7 +66,7 @@ def test_an_order_goes_through_ces(server: RunningServer, via: str, options: tup
     assert leaf.subject.rfc4514_string() == f"CN={via}.{DOMAIN}"
     for below, issuer in zip((leaf, *above), above, strict=False):
         below.verify_directly_issued_by(issuer)
-    logons = [event for event in server.events()[before:] if event["event"] == "logon_accepted"]
+    logons = server.awaited_events(lambda event: event["event"] == "logon_accepted", before)
     assert logons
     assert not [event for event in logons if event.get("path", "").startswith("/certsrv")]
 
